@@ -1,0 +1,69 @@
+# nocturne: `make help` lists what can be made here.
+SHELL    := /bin/bash
+GO       ?= go
+TAGS     := gosnmp_nodebug
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+BIN      := bin/nocturne
+# What the tests need from Debian; each is started on loopback and stopped after.
+PACKAGES := snmpd snmp openssh-server chromium prometheus
+
+.PHONY: help build run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate bench screenshots clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+build: ## build bin/nocturne, stripped
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/nocturne
+
+run: build ## build and serve: this machine at once, data in ./data, http://127.0.0.1:8080
+	$(BIN) serve
+
+demo: build ## build and serve a simulated hall with faults that repair themselves
+	$(BIN) demo
+
+test: deps check browser-deps ## everything: check, then every test on real components
+	$(GO) test -tags $(TAGS) -timeout 40m ./...
+	@echo; echo "skipped, by name:"; $(GO) test -tags $(TAGS) -timeout 40m -v ./... 2>/dev/null | grep -E '^ *--- SKIP|_test.go:[0-9]+: needs ' || echo "  nothing"
+
+check: fmt vet lint fix tidy generated unit ## the quick one: format, vet, staticcheck, go fix, tidy, generated code, race
+
+fmt:
+	@f=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); [ -z "$$f" ] || { echo "not gofmt'ed: $$f"; exit 1; }
+
+vet:
+	$(GO) vet -tags $(TAGS) ./...
+
+lint:
+	$(GO) tool staticcheck -tags $(TAGS) ./...
+
+fix:
+	@d=$$($(GO) fix -diff ./... 2>&1); [ -z "$$d" ] || { echo "$$d"; exit 1; }
+
+tidy:
+	$(GO) mod tidy -diff
+
+generated:
+	$(GO) tool templ generate -path views -check
+
+unit:
+	$(GO) test -tags $(TAGS) -race -short -timeout 20m ./...
+
+deps: ## install what the tests need, on Debian as root
+	@bash tools/debian-packages $(PACKAGES)
+
+browser-deps:
+	@bash tools/browser/install
+
+assets: ## fetch the front-end's libraries and fonts anew into views/static/vendor
+	cd tools/assets && npm ci --no-audit --no-fund && npm run --silent copy
+
+generate: ## generate the templ code
+	$(GO) tool templ generate -path views
+
+bench: build ## the figures of docs/benchmarks.md: cold start, RSS, binary size, loop time
+	NOCTURNE_BENCH=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestBench' ./cmd/nocturne
+
+clean: ## remove what was built
+	rm -rf bin artifacts
