@@ -24,6 +24,7 @@
 //	m                              8 bytes: the last revision given out
 //	r KIND NUL ID                  record
 //	l NAME NUL SEQ                 log entry; SEQ is 8 bytes, big endian
+//	n NAME NUL                     8 bytes: the last SEQ of the log
 //	x NAME NUL LEN KEY SEQ         index of a log: empty; LEN is a uvarint, SEQ as above
 //	u NAME NUL KEY                 8 bytes: the SEQ that AppendUnique wrote for KEY
 //

@@ -78,11 +78,16 @@ func NewLog[T any](db *DB, name string, version int, m ...Migration) (*Log[T], e
 		it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: l.prefix('l')})
 		defer it.Close()
 		// In reverse, the iterator starts at the greatest key not above this.
-		if it.Seek(append(l.prefix('l'), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)); !it.Valid() {
-			return nil
+		if it.Seek(append(l.prefix('l'), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)); it.Valid() {
+			var err error
+			if last, err = l.read(it.Item()); err != nil {
+				return err
+			}
 		}
-		var err error
-		last, err = l.read(it.Item())
+		n, err := get(txn, l.prefix('n'))
+		if err == nil && n != nil && binary.BigEndian.Uint64(n) != last.seq {
+			err = fmt.Errorf("%w: entry %d was written last, the last one found is %d", ErrDamaged, binary.BigEndian.Uint64(n), last.seq)
+		}
 		return err
 	})
 	if err != nil {
@@ -150,6 +155,7 @@ func (l *Log[T]) stage(b *batch, at time.Time, raw []byte, keys []string) uint64
 	for _, k := range keys {
 		b.set(binary.BigEndian.AppendUint64(l.indexPrefix(k), next.seq), nil)
 	}
+	b.set(l.prefix('n'), binary.BigEndian.AppendUint64(nil, next.seq))
 	b.tails[l.tail] = next
 	return next.seq
 }
