@@ -1,0 +1,177 @@
+package inventory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"nocturne/internal/state"
+)
+
+// edit collects changed clones of records until they are committed together.
+type edit struct {
+	g       *Graph
+	at      time.Time
+	changed map[string]*record
+}
+
+func (g *Graph) edit(at time.Time) *edit {
+	return &edit{g: g, at: at, changed: map[string]*record{}}
+}
+
+// item returns the record to change, a new one where there is none.
+func (e *edit) item(id string) *record {
+	if r := e.changed[id]; r != nil {
+		return r
+	}
+	r := &record{ID: id}
+	if n := e.g.nodes[id]; n != nil {
+		r = n.rec.clone()
+	}
+	e.changed[id] = r
+	return r
+}
+
+// commit writes what differs, then shows it to readers. seen are the items to
+// be marked as seen at the edit's time. It tells which items changed.
+func (e *edit) commit(ctx context.Context, seen map[string]bool) (created, changed []string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	g := e.g
+	var recs []state.Record[record]
+	for id, r := range e.changed {
+		old := g.nodes[id]
+		if old != nil && old.rec.same(r) {
+			continue
+		}
+		if old == nil {
+			created = append(created, id)
+		} else {
+			changed = append(changed, id)
+			r.LastSeen = old.lastSeen
+		}
+		if seen[id] {
+			r.LastSeen = e.at
+		}
+		recs = append(recs, state.Record[record]{ID: id, Value: *r})
+	}
+	if len(recs) > 0 {
+		if err := g.records.PutMany(recs); err != nil {
+			return nil, nil, fmt.Errorf("write %d items of the inventory: %w", len(recs), err)
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range recs {
+		g.install(&recs[i].Value, recs[i].Value.LastSeen, false)
+	}
+	for id := range seen {
+		if n := g.nodes[id]; n != nil && e.at.After(n.lastSeen) {
+			n.lastSeen = e.at
+		}
+	}
+	if len(recs) > 0 {
+		g.rev++
+		close(g.changed)
+		g.changed = make(chan struct{})
+	}
+	return created, changed, nil
+}
+
+// Observe takes in what one poll saw. Facts that cannot be taken are named in
+// the error; the others are stored. On any other error nothing is.
+func (g *Graph) Observe(ctx context.Context, o Observation) error {
+	if o.Source == "" || o.Target == "" || rank(o.Source) > 0 {
+		return fmt.Errorf("observe %q of %q: wants a source that discovers and a target", o.Target, o.Source)
+	}
+	at := o.At
+	if at.IsZero() {
+		at = time.Now()
+	}
+	at = at.UTC().Truncate(time.Millisecond)
+	seer := o.Source + "/" + o.Target
+
+	g.write.Lock()
+	defer g.write.Unlock()
+	e := g.edit(at)
+	seen := map[string]bool{}
+	var faults []error
+	for _, f := range o.Facts {
+		id := f.Kind + "/" + f.Key
+		if !validID(id) {
+			faults = append(faults, fmt.Errorf("observe %s: fact of %q: wants a kind of lower-case letters and a key", seer, id))
+			continue
+		}
+		e.observe(o, seer, id, f)
+		seen[id] = true
+	}
+	if !o.Partial && len(faults) == 0 {
+		for id := range g.seers[seer] {
+			if !seen[id] {
+				e.lose(id, seer)
+			}
+		}
+	}
+	_, _, err := e.commit(ctx, seen)
+	if err != nil {
+		return fmt.Errorf("observe %s: %w", seer, err)
+	}
+	if !o.Partial {
+		g.mu.Lock()
+		g.complete[seer], g.dirty[seer] = at, true
+		g.mu.Unlock()
+	}
+	if err := g.pair(ctx, o, at); err != nil {
+		return fmt.Errorf("observe %s: %w", seer, err)
+	}
+	return errors.Join(faults...)
+}
+
+// observe takes one fact into its item.
+func (e *edit) observe(o Observation, seer, id string, f Fact) {
+	r := e.item(id)
+	if r.FirstSeen.IsZero() {
+		r.FirstSeen = e.at
+	}
+	r.addSource(o.Source)
+	if r.Seers == nil {
+		r.Seers = map[string]bool{}
+	}
+	r.Seers[seer] = true
+	if f.Name != "" {
+		r.name(Field{Value: f.Name, Source: o.Source, At: e.at})
+	}
+	for name, v := range f.Fields {
+		r.field(name, Field{Value: v, Source: o.Source, At: e.at})
+	}
+	if !o.Partial {
+		r.unclaim(o.Source, f.Fields)
+	}
+	var rels []Relation
+	for _, rel := range f.Relations {
+		if to := rel.Kind + "/" + rel.Key; rel.Type != "" && validID(to) {
+			rels = append(rels, Relation{Type: rel.Type, To: to})
+		}
+	}
+	r.relate(o.Source, rels, !o.Partial, e.at)
+	if len(f.Binding) > 0 {
+		r.bind(f.Binding, e.at)
+	}
+	if f.Neighbour != nil || !o.Partial {
+		r.Neighbour = f.Neighbour
+	}
+}
+
+// lose notes that a seer no longer sees an item.
+func (e *edit) lose(id, seer string) {
+	r := e.item(id)
+	r.Seers[seer] = false
+	if !r.missing() {
+		return
+	}
+	r.bind(nil, e.at)
+	r.Neighbour = nil
+	e.ageLinks(r)
+}
