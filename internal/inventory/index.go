@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 )
@@ -76,8 +75,6 @@ func drop(m map[string]map[string]struct{}, key, id string) {
 		delete(m, key)
 	}
 }
-
-func sorted(set map[string]struct{}) []string { return slices.Sorted(maps.Keys(set)) }
 
 func compareRelations(a, b Relation) int {
 	return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.Type, b.Type), cmp.Compare(a.To, b.To),
