@@ -1,0 +1,95 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"nocturne/collector"
+)
+
+// Local polls this machine.
+type Local struct{}
+
+// NewLocal returns the Source of kind "local".
+func NewLocal() *Local { return &Local{} }
+
+var localFiles = map[string]string{
+	"stat":      "/proc/stat",
+	"meminfo":   "/proc/meminfo",
+	"loadavg":   "/proc/loadavg",
+	"diskstats": "/proc/diskstats",
+	"netdev":    "/proc/net/dev",
+	"mounts":    "/proc/self/mounts",
+	"osrelease": "/etc/os-release",
+}
+
+// Poll reads this machine's sections.
+func (*Local) Poll(ctx context.Context, t collector.Target) (collector.Result, error) {
+	sections := map[string][]byte{"identity": localIdentity()}
+	for name, file := range localFiles {
+		if b, err := os.ReadFile(file); err == nil { // a missing one is a missing section
+			sections[name] = b
+		}
+	}
+	if len(sections) == 1 {
+		return collector.Result{}, fmt.Errorf("poll %s: this machine has no /proc to read", t.Name)
+	}
+	if b, err := localUname(); err == nil {
+		sections["uname"] = b
+	}
+	sections["statfs"] = localStatfs(sections["mounts"])
+	sections["units"] = localUnits(ctx)
+	return read(t, sections), nil
+}
+
+func localIdentity() []byte {
+	line := func(name, file string) string {
+		b, _ := os.ReadFile(file) // not there or not readable: not known
+		return name + " " + strings.TrimSpace(string(b)) + "\n"
+	}
+	return []byte(line("machine-id", "/etc/machine-id") + line("system-uuid", "/sys/class/dmi/id/product_uuid"))
+}
+
+func localUname() ([]byte, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return nil, fmt.Errorf("uname: %w", err)
+	}
+	var lines []string
+	for _, f := range [][65]byte{u.Sysname, u.Nodename, u.Release, u.Version, u.Machine, u.Domainname} {
+		lines = append(lines, unix.ByteSliceToString(f[:]))
+	}
+	return []byte(strings.Join(lines, "\n") + "\n"), nil
+}
+
+// localStatfs prints what the script's stat -f prints.
+func localStatfs(mounts []byte) []byte {
+	all, err := parseMounts(mounts)
+	if err != nil {
+		return nil // read says so, from the same text
+	}
+	var out []byte
+	for _, m := range all {
+		var s unix.Statfs_t
+		if unix.Statfs(m.dir, &s) == nil { // without a line read reports the place
+			out = fmt.Appendf(out, "%d %d %d %d %s\n", s.Frsize, s.Blocks, s.Bfree, s.Bavail, m.dir)
+		}
+	}
+	return out
+}
+
+func localUnits(ctx context.Context) []byte {
+	f := strings.Fields(listUnits)
+	cmd := exec.CommandContext(ctx, f[0], f[1:]...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.CombinedOutput()
+	if err != nil && len(out) == 0 {
+		return []byte(err.Error())
+	}
+	return out
+}
