@@ -84,8 +84,8 @@ func (b Binding) holds(t time.Time) bool {
 }
 
 // Neighbour is what an interface heard of its other end (LLDP-MIB, IEEE
-// 802.1AB). The subtypes are the numbers of LldpChassisIdSubtype and
-// LldpPortIdSubtype.
+// 802.1AB). The subtypes are the words or the numbers of LldpChassisIdSubtype
+// and LldpPortIdSubtype.
 type Neighbour struct {
 	ChassisID        string `json:"chassis_id,omitempty"`
 	ChassisIDSubtype string `json:"chassis_id_subtype,omitempty"`

@@ -37,6 +37,8 @@ func TestPairing(t *testing.T) {
 	f("ifName", Neighbour{SysName: "spine1.dc.example", PortID: "Ethernet1", PortIDSubtype: "5"}, e1)
 	f("short name, other case", Neighbour{SysName: "SPINE1", PortID: "Ethernet1", PortIDSubtype: "5"}, e1)
 	f("MAC", Neighbour{SysName: "spine1", PortID: "001c.73aa.0102", PortIDSubtype: "3"}, e2)
+	f("MAC by word", Neighbour{SysName: "spine1", PortID: "00:1c:73:aa:01:02", PortIDSubtype: "macAddress"}, e2)
+	f("alias by word", Neighbour{SysName: "spine1", PortID: "to leaf1", PortIDSubtype: "interfaceAlias"}, e1)
 	f("local ifIndex", Neighbour{SysName: "spine1", PortID: "2", PortIDSubtype: "7"}, e2)
 	f("local name", Neighbour{SysName: "spine1", PortID: "Ethernet2", PortIDSubtype: "7"}, e2)
 	f("alias", Neighbour{SysName: "spine1", PortID: "to leaf1", PortIDSubtype: "1"}, e1)

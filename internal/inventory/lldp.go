@@ -206,13 +206,6 @@ func (g *Graph) owner(iface string) string {
 	return r.To
 }
 
-// LldpPortIdSubtype, LLDP-MIB.
-const (
-	portAlias     = "1"
-	portMAC       = "3"
-	portInterface = "5"
-	portLocal     = "7"
-)
 
 // peerPort finds the interface of node that the port ID names by its subtype,
 // or else the port's description.
@@ -221,13 +214,13 @@ func (g *Graph) peerPort(node string, n Neighbour) (string, bool) {
 	var id string
 	var ok bool
 	switch n.PortIDSubtype {
-	case portAlias:
+	case "interfaceAlias", "1": // LldpPortIdSubtype, LLDP-MIB
 		id, ok = by(n.PortID, "ifAlias", "", "ifDescr")
-	case portMAC:
+	case "macAddress", "3":
 		id, ok = by(mac(n.PortID), "physAddress")
-	case portLocal:
+	case "local", "7":
 		id, ok = by(n.PortID, "", "ifIndex", "ifDescr", "ifAlias")
-	default: // portInterface, and agents that leave the subtype out
+	default: // interfaceName(5), and agents that leave the subtype out
 		id, ok = by(n.PortID, "", "ifDescr", "ifAlias")
 	}
 	if !ok {
