@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -70,6 +71,8 @@ func (h *host) file(p string) (string, error) {
 		return "/dev/nvme0n1p2 / ext4 rw,relatime 0 0\n/dev/nvme0n1p3 /var ext4 rw,relatime 0 0\nproc /proc proc rw 0 0\n", nil
 	case "/proc/sys/kernel/hostname", "/etc/hostname":
 		return m.name + "\n", nil
+	case "/proc/sys/kernel/domainname":
+		return "(none)\n", nil
 	case "/proc/sys/kernel/osrelease":
 		return kernel + "\n", nil
 	case "/proc/version":
@@ -142,6 +145,29 @@ func (m *machine) uname(args []string) string {
 	return strings.Join(out, " ")
 }
 
+// statFS answers `stat -f -c FORMAT MOUNT...` for block size (%S), blocks
+// (%b, %f, %a) and name (%n).
+func (m *machine) statFS(args []string) (string, int) {
+	if len(args) < 3 || args[0] != "-f" || args[1] != "-c" {
+		return "", 1
+	}
+	var b strings.Builder
+	exit := 0
+	for _, mount := range args[3:] {
+		i := slices.Index(mounts, mount)
+		if i < 0 {
+			exit = 1
+			continue
+		}
+		blocks := m.disk / 4 / uint64(i+1)
+		free := uint64(float64(blocks) * (1 - m.used))
+		b.WriteString(strings.NewReplacer("%S", "4096", "%b", fmt.Sprint(blocks), "%f", fmt.Sprint(free), "%a", fmt.Sprint(free), "%n", mount).Replace(args[2]) + "\n")
+	}
+	return b.String(), exit
+}
+
+var mounts = []string{"/", "/var"}
+
 // df answers `df -P` and `df -P -T`, in KiB blocks, or bytes with -B1.
 func (m *machine) df(args []string) string {
 	unit, withType := uint64(1), false
@@ -153,7 +179,7 @@ func (m *machine) df(args []string) string {
 	}
 	var b strings.Builder
 	b.WriteString("Filesystem 1024-blocks Used Available Capacity Mounted on\n")
-	for i, mount := range []string{"/", "/var"} {
+	for i, mount := range mounts {
 		size := m.disk / uint64(i+1)
 		used := uint64(float64(size) * m.used)
 		kind := ""

@@ -69,6 +69,10 @@ func (h *host) exec(ctx context.Context, args []string) error {
 		fmt.Fprintln(hc.Stdout, h.machine.uname(args[1:]))
 	case "df":
 		fmt.Fprint(hc.Stdout, h.machine.df(args[1:]))
+	case "stat":
+		var text string
+		text, exit = h.machine.statFS(args[1:])
+		fmt.Fprint(hc.Stdout, text)
 	case "date":
 		fmt.Fprintln(hc.Stdout, time.Now().Unix())
 	case "id":
@@ -148,7 +152,7 @@ func (h *host) open(_ context.Context, p string, flag int, _ os.FileMode) (io.Re
 }
 
 func (h *host) stat(_ context.Context, p string, _ bool) (fs.FileInfo, error) {
-	if slices.Contains([]string{"/usr/bin/systemctl", "/usr/bin/cat", "/usr/bin/df", "/usr/bin/uname", "/usr/bin/hostname", "/usr/bin/date", "/usr/bin/id"}, p) {
+	if slices.Contains([]string{"/usr/bin/systemctl", "/usr/bin/cat", "/usr/bin/df", "/usr/bin/stat", "/usr/bin/uname", "/usr/bin/hostname", "/usr/bin/date", "/usr/bin/id"}, p) {
 		return info{path.Base(p), 0o755}, nil
 	}
 	if p == "/" || p == "/run/systemd/system" {
