@@ -6,8 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"nocturne/collector"
 )
@@ -56,15 +55,25 @@ func localIdentity() []byte {
 }
 
 func localUname() ([]byte, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
+	var u syscall.Utsname
+	if err := syscall.Uname(&u); err != nil {
 		return nil, fmt.Errorf("uname: %w", err)
 	}
-	var lines []string
-	for _, f := range [][65]byte{u.Sysname, u.Nodename, u.Release, u.Version, u.Machine, u.Domainname} {
-		lines = append(lines, unix.ByteSliceToString(f[:]))
+	return []byte(strings.Join([]string{
+		text(u.Sysname), text(u.Nodename), text(u.Release), text(u.Version), text(u.Machine), text(u.Domainname),
+	}, "\n") + "\n"), nil
+}
+
+// text is a C string; its bytes are signed on some architectures.
+func text[B int8 | uint8](c [65]B) string {
+	var b []byte
+	for _, x := range c {
+		if x == 0 {
+			break
+		}
+		b = append(b, byte(x))
 	}
-	return []byte(strings.Join(lines, "\n") + "\n"), nil
+	return string(b)
 }
 
 // localStatfs prints what the script's stat -f prints.
@@ -75,8 +84,8 @@ func localStatfs(mounts []byte) []byte {
 	}
 	var out []byte
 	for _, m := range all {
-		var s unix.Statfs_t
-		if unix.Statfs(m.dir, &s) == nil { // without a line read reports the place
+		var s syscall.Statfs_t
+		if syscall.Statfs(m.dir, &s) == nil { // without a line read reports the place
 			out = fmt.Appendf(out, "%d %d %d %d %s\n", s.Frsize, s.Blocks, s.Bfree, s.Bavail, m.dir)
 		}
 	}

@@ -128,11 +128,12 @@ func (k *KnownHosts) of(addr string) []ssh.PublicKey {
 func (k *KnownHosts) Pin(addr string, key ssh.PublicKey) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, p := range k.of(addr) {
-		if !sameKey(p, key) {
-			return fmt.Errorf("pin %s: it is pinned to %s already", addr, Fingerprint(p))
-		}
+	pinned := k.of(addr)
+	switch {
+	case slices.ContainsFunc(pinned, func(p ssh.PublicKey) bool { return sameKey(p, key) }):
 		return nil
+	case len(pinned) > 0:
+		return fmt.Errorf("pin %s: it is pinned to %s already", addr, Fingerprint(pinned[0]))
 	}
 	n := knownhosts.Normalize(addr)
 	k.plain[n] = append(k.plain[n], key)
