@@ -1,0 +1,160 @@
+// Package snmptest starts SNMP agents for tests on loopback: Debian's snmpd,
+// and the simulator of the shared test material, which serves recorded walks
+// and misbehaves on demand. Only tests import it.
+package snmptest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"nocturne/internal/need"
+)
+
+// What Snmpd and Simulator accept.
+const (
+	Community = "nightwatch"
+	User      = "monitor"
+	AuthPass  = "authpass123"
+	PrivPass  = "privpass123"
+)
+
+// startTime is how long an agent may take to come up on a busy machine.
+const startTime = 30 * time.Second
+
+// Snmpd starts Debian's snmpd with a community for v1 and v2c, and a v3 user
+// with SHA and AES, and returns its address.
+func Snmpd(t testing.TB, extra ...string) string {
+	t.Helper()
+	bin := need.Binary(t, "snmpd", "snmpd")
+	dir := t.TempDir()
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
+	conf := []string{
+		"agentaddress udp:" + addr,
+		"rocommunity " + Community + " 127.0.0.0/8",
+		fmt.Sprintf("createUser %s SHA %q AES %q", User, AuthPass, PrivPass),
+		"rouser " + User + " priv",
+		"sysName nocturne-test", "sysLocation row 7", "sysContact night@example.org",
+	}
+	file := filepath.Join(dir, "snmpd.conf")
+	if err := os.WriteFile(file, []byte(strings.Join(append(conf, extra...), "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(context.Background(), bin, "-f", "-Lo", "-C", "-c", file)
+	cmd.Env = append(os.Environ(), "SNMP_PERSISTENT_DIR="+dir, "SNMPCONFPATH="+dir)
+	run(t, cmd, "NET-SNMP version")
+	return addr
+}
+
+// Agents is a running simulator.
+type Agents struct {
+	Port  int
+	first [4]byte
+}
+
+// Address returns the address of the simulator's device i.
+func (a Agents) Address(i int) string {
+	n := int(a.first[2])<<8 + int(a.first[3]) + i
+	return fmt.Sprintf("%d.%d.%d.%d:%d", a.first[0], a.first[1], n>>8&255, n&255, a.Port)
+}
+
+// Simulator builds and starts the simulator on a folder of walks; args are
+// its further flags.
+func Simulator(t testing.TB, walks string, args ...string) Agents {
+	t.Helper()
+	a := Agents{Port: freePort(t), first: [4]byte{127, 41, 0, 1}}
+	base := append([]string{"-walks", walks, "-listen", "127.41.0.1", "-port", strconv.Itoa(a.Port),
+		"-community", Community, "-v3-user", User, "-v3-auth", "SHA:" + AuthPass, "-v3-priv", "AES:" + PrivPass}, args...)
+	run(t, exec.CommandContext(context.Background(), simulator(t), base...), " devices, ")
+	return a
+}
+
+var build struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+// simulator returns the simulator's program, built once a test binary.
+func simulator(t testing.TB) string {
+	t.Helper()
+	src := need.Shared(t, "snmp", "simulator")
+	build.once.Do(func() {
+		dir, err := os.MkdirTemp("", "nocturne-snmpsim-")
+		if err != nil {
+			build.err = err
+			return
+		}
+		build.path = filepath.Join(dir, "snmpsim")
+		cmd := exec.Command("go", "build", "-o", build.path, ".")
+		cmd.Dir = src
+		if out, err := cmd.CombinedOutput(); err != nil {
+			build.err = fmt.Errorf("build simulator: %w\n%s", err, out)
+		}
+	})
+	if build.err != nil {
+		t.Fatal(build.err)
+	}
+	return build.path
+}
+
+// run starts a program, waits until it says ready, and ends it with the test.
+func run(t testing.TB, cmd *exec.Cmd, ready string) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	up, done := make(chan struct{}), make(chan struct{})
+	var said strings.Builder // read only after done
+	go func() {
+		defer close(done)
+		for sc := bufio.NewScanner(r); sc.Scan(); {
+			if strings.Contains(sc.Text(), ready) && up != nil {
+				close(up)
+				up = nil
+			}
+			if said.Len() < 1<<16 {
+				said.WriteString(sc.Text() + "\n")
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		<-done
+		_ = r.Close()
+	})
+	started := up
+	select {
+	case <-started:
+	case <-done:
+		t.Fatalf("%s has ended: %s", cmd.Path, said.String())
+	case <-time.After(startTime):
+		t.Fatalf("%s did not start in %v", cmd.Path, startTime)
+	}
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).Port
+}
