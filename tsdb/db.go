@@ -1,0 +1,225 @@
+package tsdb
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/fileutil"
+	"github.com/prometheus/prometheus/util/compression"
+)
+
+const (
+	blockDuration = 2 * time.Hour
+	longestBlock  = 31 * 24 * time.Hour
+	segmentBytes  = 16 << 20
+	// stripes of the head's series table; the library's 16384 cost an idle
+	// product several MB and only buy less lock contention.
+	stripes = 1024
+	// chunkBuffer is what the head gathers before it writes mapped chunks.
+	chunkBuffer = 256 << 10
+)
+
+// Options say where samples are kept and how much a query may take. The zero
+// value of a field other than Dir means its default.
+type Options struct {
+	Dir           string        // data folder, made when absent
+	Retention     time.Duration // how long samples are kept (15 days)
+	OutOfOrder    time.Duration // how late a sample may come (30 min)
+	Log           *slog.Logger  // slog.Default()
+	QueryTimeout  time.Duration // of one query, waiting included (30 s)
+	MaxSamples    int           // in memory for one query (10 million)
+	MaxConcurrent int           // queries running at once; more wait (16)
+}
+
+// DB is a store of samples on disk.
+type DB struct {
+	log     *slog.Logger
+	lock    fileutil.Releaser
+	inner   *tsdb.DB
+	engine  *promql.Engine
+	timeout time.Duration // of one query
+	logs    *logSync
+	aside   []string
+	results appendTotals
+}
+
+// Open opens the store in o.Dir and replays its log. A second process is
+// refused. Damaged blocks are set aside; see Stats.
+func Open(o Options) (*DB, error) {
+	if o.Dir == "" {
+		return nil, errors.New("open history: no folder given")
+	}
+	if o.Retention < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 {
+		return nil, fmt.Errorf("open history %s: negative option", o.Dir)
+	}
+	log := cmp.Or(o.Log, slog.Default()).With("component", "tsdb")
+	lock, _, err := fileutil.Flock(filepath.Join(o.Dir, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("open history %s: in use by another process? %w", o.Dir, err)
+	}
+	db, err := openLocked(o, log)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open history %s: %w", o.Dir, err), lock.Release())
+	}
+	db.lock = lock
+	return db, nil
+}
+
+func openLocked(o Options, log *slog.Logger) (*DB, error) {
+	aside, err := setDamagedAside(o.Dir, log)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := keepLogs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	inner, openErr := tsdb.Open(o.Dir, log, nil, settings(o), nil)
+	if openErr != nil {
+		return nil, openErr // the links stay for the next opening to judge
+	}
+	cut, err := kept.settle(log.With("newest_sample_left", time.UnixMilli(inner.Head().MaxTime()).UTC()))
+	if err != nil {
+		return nil, errors.Join(err, inner.Close())
+	}
+	db := &DB{
+		log:     log,
+		inner:   inner,
+		engine:  newEngine(o, log),
+		timeout: queryTimeout(o),
+		logs:    newLogSync(o.Dir),
+		aside:   append(aside, cut...),
+	}
+	// The library's new segments and what a repair wrote are durable before
+	// the first sample is.
+	if err := db.logs.sync(); err != nil {
+		return nil, errors.Join(err, inner.Close())
+	}
+	return db, nil
+}
+
+func settings(o Options) *tsdb.Options {
+	retention := cmp.Or(o.Retention, 15*24*time.Hour)
+	s := tsdb.DefaultOptions()
+	s.NoLockfile = true // DB holds the lock from before the blocks are checked
+	s.WALSegmentSize = segmentBytes
+	s.WALCompression = compression.Snappy
+	s.RetentionDuration = retention.Milliseconds()
+	s.MinBlockDuration = blockDuration.Milliseconds()
+	s.MaxBlockDuration = max(blockDuration, min(longestBlock, retention/10)).Milliseconds()
+	s.StripeSize = stripes
+	s.HeadChunksWriteBufferSize = chunkBuffer
+	s.OutOfOrderTimeWindow = cmp.Or(o.OutOfOrder, 30*time.Minute).Milliseconds()
+	return s
+}
+
+// Close syncs the log and closes the store.
+func (db *DB) Close() error {
+	err := errors.Join(db.logs.sync(), db.engine.Close(), db.inner.Close(), db.lock.Release())
+	if err != nil {
+		return fmt.Errorf("close history: %w", err)
+	}
+	return nil
+}
+
+// Run syncs the log every 500 ms until ctx ends, so that a sample is on disk
+// at most that long after Append. It returns early when a sync fails; Append
+// and Synced answer with the same error from then on.
+func (db *DB) Run(ctx context.Context) error {
+	tick := time.NewTicker(syncInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := db.logs.sync(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Synced returns once all that was appended before the call is on disk.
+// Callers that come together share one sync.
+func (db *DB) Synced(ctx context.Context) error {
+	return db.logs.synced(ctx)
+}
+
+// Queryable gives read access to the samples, for PromQL engines of others.
+func (db *DB) Queryable() storage.Queryable { return db.inner }
+
+// Stats say what the store holds and how it fares.
+type Stats struct {
+	Series   uint64    // in the head
+	Blocks   int       // on disk
+	MinTime  time.Time // of the samples held; zero when there are none
+	MaxTime  time.Time
+	Appended AppendResult // totals since Open
+	SetAside []string     // names in Dir of what was damaged at Open
+	LastSync time.Time
+	SyncErr  error // why nothing is acknowledged any more
+}
+
+// Stats returns the present figures.
+func (db *DB) Stats() Stats {
+	s := Stats{
+		Series:   db.inner.Head().NumSeries(),
+		Blocks:   len(db.inner.Blocks()),
+		Appended: db.results.load(),
+		SetAside: db.aside,
+	}
+	s.LastSync, s.SyncErr = db.logs.state()
+	head := db.inner.Head()
+	lo, hi, any := head.MinTime(), head.MaxTime(), head.MinTime() <= head.MaxTime()
+	for _, b := range db.inner.Blocks() {
+		m := b.Meta()
+		if !any {
+			lo, hi, any = m.MinTime, m.MaxTime-1, true
+			continue
+		}
+		lo, hi = min(lo, m.MinTime), max(hi, m.MaxTime-1)
+	}
+	if any {
+		s.MinTime, s.MaxTime = time.UnixMilli(lo).UTC(), time.UnixMilli(hi).UTC()
+	}
+	return s
+}
+
+// appendTotals are AppendResults summed up, kept apart for each DB.
+type appendTotals struct{ appended, duplicate, outOfOrder, invalid atomic.Int64 }
+
+func (t *appendTotals) add(r AppendResult) {
+	t.appended.Add(int64(r.Appended))
+	t.duplicate.Add(int64(r.Duplicate))
+	t.outOfOrder.Add(int64(r.OutOfOrder))
+	t.invalid.Add(int64(r.Invalid))
+}
+
+func (t *appendTotals) load() AppendResult {
+	return AppendResult{
+		Appended:   int(t.appended.Load()),
+		Duplicate:  int(t.duplicate.Load()),
+		OutOfOrder: int(t.outOfOrder.Load()),
+		Invalid:    int(t.invalid.Load()),
+	}
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
