@@ -1,0 +1,237 @@
+package alerting
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"nocturne/internal/ledger"
+	"nocturne/internal/state"
+)
+
+// replayed is how far before the log's end a restart looks for transitions
+// that are in a record but did not get into the log.
+const replayed = 10 * time.Minute
+
+// commit makes one transition durable: incident, record, ledger, log. Only
+// then is it shown.
+func (e *Engine) commit(c change) error {
+	a := c.rec.Alert
+	from := a.Phase
+	a.Phase = c.to
+	switch c.to {
+	case Firing:
+		a.FiredAt = c.at
+		id, err := e.joinIncident(a)
+		if err != nil {
+			return fmt.Errorf("open an incident for %s: %w", a.Labels, err)
+		}
+		a.Incident = id
+	case Resolved:
+		a.ResolvedAt, a.Stale = c.at, false
+	}
+	stored, _, err := e.alerts.Update(a.Episode, func(r *record, _ bool) error {
+		ack := r.Alert.Ack
+		*r = c.rec
+		r.Alert, r.Alert.Ack = a, ack
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("store alert %s: %w", a.Labels, err)
+	}
+	tr := transition(stored.Alert, from)
+	if err := e.tell(tr); err != nil {
+		return err
+	}
+	if _, _, err := e.transitions.AppendUnique(tr.Episode+"/"+tr.To, tr); err != nil {
+		return fmt.Errorf("log transition of %s: %w", a.Labels, err)
+	}
+	transitionsTotal.Inc()
+	e.show(stored, c)
+	if c.to == Resolved && a.Incident != "" {
+		return e.closeIncident(a.Incident, c.at)
+	}
+	return nil
+}
+
+// show installs what has become durable.
+func (e *Engine) show(stored record, c change) {
+	next := c.t
+	next.rec = stored
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c.to == Resolved {
+		delete(e.active, stored.Alert.Fingerprint)
+	} else {
+		e.active[stored.Alert.Fingerprint] = &next
+	}
+	e.statuses.outdated()
+}
+
+func transition(a Alert, from string) Transition {
+	at := a.ActiveAt
+	switch a.Phase {
+	case Firing:
+		at = a.FiredAt
+	case Resolved:
+		at = a.ResolvedAt
+	}
+	return Transition{
+		Episode: a.Episode, Fingerprint: a.Fingerprint, Rule: a.Rule, Labels: a.Labels, Annotations: a.Annotations,
+		From: from, To: a.Phase, At: at, Value: a.Value, Item: a.Item, Incident: a.Incident, Reason: a.Reason,
+	}
+}
+
+// tell writes a transition into the ledger.
+func (e *Engine) tell(tr Transition) error {
+	return e.ledger("system", tr.To, subject(tr.Item, tr.Fingerprint), tr.Incident, tr)
+}
+
+func subject(item, fingerprint string) string {
+	if item != "" {
+		return item
+	}
+	return "alert/" + fingerprint
+}
+
+func (e *Engine) ledger(actor, action, subject, incident string, data any) error {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("write ledger: %w", err)
+	}
+	_, err = e.o.Ledger.Append(ledger.Entry{
+		Kind: "alert", Actor: actor, Action: action, Subject: subject, Incident: incident, Data: raw,
+	})
+	if err != nil {
+		return fmt.Errorf("write ledger: %w", err)
+	}
+	return nil
+}
+
+// restore reads what the last run left, and completes what it did not.
+func (e *Engine) restore(now time.Time) error {
+	var tail time.Time
+	for entry, err := range e.transitions.ReadBack() {
+		if err != nil {
+			return err
+		}
+		tail = entry.Value.At.Add(-replayed)
+		break
+	}
+	for rec, err := range e.alerts.All("") {
+		if err != nil {
+			return err
+		}
+		r := rec.Value
+		if r.Alert.Phase != Resolved {
+			e.active[r.Alert.Fingerprint] = &tracked{rec: r, since: now}
+		}
+		if tr := transition(r.Alert, ""); !tr.At.Before(tail) {
+			if err := e.replay(r.Alert, tr); err != nil {
+				return err
+			}
+		}
+	}
+	for rec, err := range e.windows.All("") {
+		if err != nil {
+			return err
+		}
+		e.planned[rec.ID] = rec.Value
+	}
+	return e.restoreIncidents(now)
+}
+
+// replay logs the transition that a record stands for unless it is there.
+func (e *Engine) replay(a Alert, tr Transition) error {
+	switch {
+	case tr.To == Resolved && a.FiredAt.IsZero():
+		tr.From = Pending
+	case tr.To == Resolved:
+		tr.From = Firing
+	case tr.To == Firing && a.FiredAt.After(a.ActiveAt):
+		tr.From = Pending
+	default:
+		tr.From = Inactive
+	}
+	_, fresh, err := e.transitions.AppendUnique(tr.Episode+"/"+tr.To, tr)
+	if err != nil || !fresh {
+		return err
+	}
+	for entry, err := range e.o.Ledger.Subject(subject(tr.Item, tr.Fingerprint)) {
+		if err != nil {
+			return err
+		}
+		var told Transition
+		if entry.Kind == "alert" && entry.Action == tr.To && json.Unmarshal(entry.Data, &told) == nil && told.Episode == tr.Episode {
+			return nil
+		}
+	}
+	return e.tell(tr)
+}
+
+// retire resolves the alerts of rules that are in no file any more. While a
+// file does not load, its rules may be among them: those alerts stay.
+func (e *Engine) retire(ctx context.Context, now time.Time) error {
+	now = now.UTC().Truncate(time.Millisecond)
+	var changes []change
+	e.mu.RLock()
+	lost := slices.DeleteFunc(slices.Collect(maps.Values(e.active)), func(t *tracked) bool { return e.byKey[t.rec.RuleID] != nil })
+	e.mu.RUnlock()
+	for _, t := range lost {
+		next := *t
+		if len(e.faults) > 0 {
+			next.rec.Alert.Stale, next.rec.Alert.Reason = true, "its rule does not load"
+			e.install(t, &next)
+			continue
+		}
+		next.rec.Alert.Reason = "rule removed"
+		changes = append(changes, change{was: t, rec: next.rec, to: Resolved, at: now})
+	}
+	return e.commitAll(ctx, changes)
+}
+
+// Ack notes that a person knows of a firing alert.
+func (e *Engine) Ack(_ context.Context, fingerprint, by, note string) error {
+	e.mu.RLock()
+	t := e.active[fingerprint]
+	e.mu.RUnlock()
+	if t == nil || t.rec.Alert.Phase != Firing {
+		return fmt.Errorf("acknowledge alert %s: %w", fingerprint, ErrNotFiring)
+	}
+	ack := &Ack{By: by, At: time.Now().UTC(), Note: note}
+	stored, _, err := e.alerts.Update(t.rec.Alert.Episode, func(r *record, exists bool) error {
+		if !exists || r.Alert.Phase != Firing {
+			return ErrNotFiring
+		}
+		r.Alert.Ack = ack
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("acknowledge alert %s: %w", fingerprint, err)
+	}
+	a := stored.Alert
+	e.mu.Lock()
+	if now := e.active[fingerprint]; now != nil && now.rec.Alert.Episode == a.Episode {
+		next := *now
+		next.rec.Alert.Ack = ack
+		e.active[fingerprint] = &next
+	}
+	e.mu.Unlock()
+	e.signal.send()
+	return e.ledger(by, "acknowledge", subject(a.Item, a.Fingerprint), a.Incident,
+		struct {
+			Episode string `json:"episode"`
+			Rule    string `json:"rule"`
+			Note    string `json:"note,omitempty"`
+		}{a.Episode, a.Rule, note})
+}
+
+// ErrNotFiring is the answer to an acknowledgement of what does not fire.
+var ErrNotFiring = errors.New("the alert is not firing")
+
+// ErrNoEpisode is the answer where no such episode was.
+var ErrNoEpisode = state.ErrNotFound

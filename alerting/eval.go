@@ -1,0 +1,301 @@
+package alerting
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
+	"golang.org/x/sync/errgroup"
+
+	"nocturne/tsdb"
+)
+
+var (
+	evaluations        = metrics.GetOrCreateCounter(`nocturne_alerting_evaluations_total`)
+	evaluationFailures = metrics.GetOrCreateCounter(`nocturne_alerting_evaluation_failures_total`)
+	evaluationSeconds  = metrics.GetOrCreateHistogram(`nocturne_alerting_evaluation_duration_seconds`)
+	transitionsTotal   = metrics.GetOrCreateCounter(`nocturne_alerting_transitions_total`)
+)
+
+// runGroup evaluates a group at its interval, from an offset that its name
+// gives it.
+func (e *Engine) runGroup(ctx context.Context, g *group) error {
+	timer := time.NewTimer(offset(g.name, g.interval))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		began := time.Now()
+		e.evalGroup(ctx, g, began)
+		timer.Reset(max(0, g.interval-time.Since(began)))
+	}
+}
+
+// offset spreads the groups; none waits more than a second for its first turn.
+func offset(name string, interval time.Duration) time.Duration {
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return time.Duration(h.Sum64() % uint64(min(interval, time.Second)))
+}
+
+// evalGroup evaluates the rules of a group in their order, all for the time
+// ts, within the group's interval.
+func (e *Engine) evalGroup(ctx context.Context, g *group, ts time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, max(g.interval, time.Second))
+	defer cancel()
+	ts = ts.UTC().Truncate(time.Millisecond)
+	for _, r := range g.rules {
+		began := time.Now()
+		var err error
+		if r.record {
+			err = e.evalRecord(ctx, r, ts)
+		} else {
+			err = e.evalAlert(ctx, r, ts)
+		}
+		if ctx.Err() != nil && err != nil {
+			err = fmt.Errorf("not done within the group's interval: %w", err)
+		}
+		evaluations.Inc()
+		evaluationSeconds.UpdateDuration(began)
+		if err != nil {
+			evaluationFailures.Inc()
+			e.log.Error("rule not evaluated", "group", g.name, "rule", r.name, "err", err)
+		}
+		e.note(r, ts, time.Since(began), err)
+	}
+}
+
+func (e *Engine) note(r *rule, ts time.Time, took time.Duration, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.health[r]
+	s.Health, s.LastError, s.LastEval, s.Duration = "ok", "", ts, took
+	if err != nil {
+		s.Health, s.LastError = "err", err.Error()
+	}
+	e.health[r] = s
+}
+
+func (e *Engine) vector(ctx context.Context, query string, ts time.Time) (promql.Vector, error) {
+	res, err := e.o.DB.Query(ctx, query, ts)
+	if err != nil {
+		return nil, err
+	}
+	switch v := res.Value.(type) {
+	case promql.Vector:
+		return v, nil
+	case promql.Scalar:
+		return promql.Vector{{T: v.T, F: v.V}}, nil
+	}
+	return nil, fmt.Errorf("query %q: result is neither vector nor scalar", query)
+}
+
+func (e *Engine) evalRecord(ctx context.Context, r *rule, ts time.Time) error {
+	vec, err := e.vector(ctx, r.query, ts)
+	if err != nil {
+		return err
+	}
+	samples := make([]tsdb.Sample, 0, len(vec))
+	for _, s := range vec {
+		b := labels.NewBuilder(s.Metric).Set(model.MetricNameLabel, r.name)
+		for name, v := range r.labels {
+			b.Set(name, v)
+		}
+		samples = append(samples, tsdb.Sample{Labels: b.Labels(), T: ts.UnixMilli(), V: s.F})
+	}
+	if _, err := e.o.DB.Append(ctx, samples); err != nil {
+		return fmt.Errorf("record %s: %w", r.name, err)
+	}
+	return nil
+}
+
+// instance is one element of a rule's result.
+type instance struct {
+	fingerprint string
+	labels      labels.Labels
+	series      labels.Labels
+	annotations map[string]string
+	value       float64
+}
+
+// instances turns a rule's result into what is alerted.
+func (e *Engine) instances(ctx context.Context, r *rule, ts time.Time) (map[string]instance, error) {
+	vec, err := e.vector(ctx, r.query, ts)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]instance, len(vec))
+	for _, s := range vec {
+		x := e.expander(ctx, r, s, ts)
+		b := labels.NewBuilder(s.Metric).Del(model.MetricNameLabel)
+		series := b.Labels()
+		for _, name := range slices.Sorted(maps.Keys(r.labels)) {
+			b.Set(name, x.expand(r.labels[name]))
+		}
+		b.Set(labels.AlertName, r.name)
+		in := instance{labels: b.Labels(), series: series, value: s.F, annotations: map[string]string{}}
+		for name, text := range r.annotations {
+			in.annotations[name] = x.expand(text)
+		}
+		in.fingerprint = fingerprint(r, in.labels)
+		if _, twice := out[in.fingerprint]; twice {
+			return nil, fmt.Errorf("two results have the labels %s", in.labels)
+		}
+		out[in.fingerprint] = in
+	}
+	return out, nil
+}
+
+// change is one transition to be made durable.
+type change struct {
+	was *tracked // nil for a new episode
+	rec record
+	to  string
+	at  time.Time
+	t   tracked // what is tracked afterwards, but for rec
+}
+
+// evalAlert evaluates one rule and carries its alerts on. An alert whose rule
+// cannot be evaluated stays what it is.
+func (e *Engine) evalAlert(ctx context.Context, r *rule, ts time.Time) error {
+	found, err := e.instances(ctx, r, ts)
+	if err != nil {
+		e.unevaluated(r, err)
+		return err
+	}
+	var changes []change
+	have := e.trackedOf(r)
+	for _, fp := range slices.Sorted(maps.Keys(have)) {
+		t := have[fp]
+		in, holds := found[fp]
+		delete(found, fp)
+		c, err := e.carry(ctx, r, t, in, holds, ts)
+		if err != nil {
+			return err
+		}
+		if c.to != "" {
+			changes = append(changes, c)
+		}
+	}
+	for _, fp := range slices.Sorted(maps.Keys(found)) {
+		changes = append(changes, e.newEpisode(r, found[fp], ts))
+	}
+	return e.commitAll(ctx, changes)
+}
+
+func (e *Engine) trackedOf(r *rule) map[string]*tracked {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	out := map[string]*tracked{}
+	for fp, t := range e.active {
+		if t.rec.RuleID == r.id {
+			out[fp] = t
+		}
+	}
+	return out
+}
+
+// carry applies one evaluation to one alert. What is no transition is
+// installed here; a transition is returned, to be committed first.
+func (e *Engine) carry(ctx context.Context, r *rule, t *tracked, in instance, holds bool, ts time.Time) (change, error) {
+	o := observation{at: ts, holds: holds}
+	a := t.rec.Alert
+	if a.Phase == Firing && !holds {
+		var err error
+		if o.sight, err = e.look(ctx, r, t.rec.Series, t.rec.TrueAt, t.since, ts); err != nil {
+			return change{}, fmt.Errorf("look for the series of %s: %w", a.Labels, err)
+		}
+	}
+	s := r.next(a.Phase, a.ActiveAt, t.keepUntil, o)
+	next := tracked{rec: t.rec, since: t.since, keepUntil: s.keepUntil}
+	next.rec.Alert.Stale, next.rec.Alert.Reason = s.stale, s.reason
+	if holds {
+		next.since, next.rec.TrueAt = ts, ts
+		next.rec.Alert.Value, next.rec.Alert.Annotations = in.value, in.annotations
+		next.rec.Series = in.series
+	}
+	if s.to != "" {
+		return change{was: t, rec: next.rec, to: s.to, at: ts, t: next}, nil
+	}
+	e.install(t, &next)
+	return change{}, nil
+}
+
+// install replaces what is tracked, and signals what people would see.
+func (e *Engine) install(was, next *tracked) {
+	e.mu.Lock()
+	now := e.active[was.rec.Alert.Fingerprint]
+	if now != nil {
+		next.rec.Alert.Ack = now.rec.Alert.Ack // a person may have come between
+		e.active[was.rec.Alert.Fingerprint] = next
+	}
+	e.mu.Unlock()
+	a, b := was.rec.Alert, next.rec.Alert
+	if a.Stale != b.Stale || a.Reason != b.Reason || !sameValue(a.Value, b.Value) {
+		e.signal.send()
+	}
+}
+
+func sameValue(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }
+
+func (e *Engine) newEpisode(r *rule, in instance, ts time.Time) change {
+	a := Alert{
+		Fingerprint: in.fingerprint, Episode: episodeID(r.id, in.labels, ts), Rule: r.name, Group: r.group,
+		Labels: in.labels, Annotations: in.annotations, Phase: Inactive, ActiveAt: ts, Value: in.value,
+	}
+	a.Item, _ = e.o.Graph.Resolve(in.labels, ts)
+	if a.Item == "" {
+		a.Item, _ = e.o.Graph.Resolve(in.series, ts)
+	}
+	rec := record{Alert: a, Series: in.series, RuleID: r.id, TrueAt: ts}
+	return change{rec: rec, to: r.begin(), at: ts, t: tracked{since: ts}}
+}
+
+// unevaluated marks the firing alerts of a rule that fails: nobody knows.
+func (e *Engine) unevaluated(r *rule, err error) {
+	for _, t := range e.trackedOf(r) {
+		if t.rec.Alert.Phase != Firing {
+			continue
+		}
+		next := *t
+		next.rec.Alert.Stale, next.rec.Alert.Reason = true, "the rule is not evaluated: "+err.Error()
+		e.install(t, &next)
+	}
+}
+
+// commitWorkers commit at once: the store writes what comes together in one go.
+const commitWorkers = 16
+
+// commitAll makes changes durable, then shows them. One that fails is tried
+// again by the next evaluation.
+func (e *Engine) commitAll(ctx context.Context, changes []change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	g, _ := errgroup.WithContext(ctx)
+	g.SetLimit(commitWorkers)
+	for _, c := range changes {
+		g.Go(func() error { return e.commit(c) })
+	}
+	err := g.Wait()
+	e.signal.send()
+	return err
+}
+
+func (r *rule) status() RuleStatus {
+	return RuleStatus{
+		File: r.file, Group: r.group, Name: r.name, Record: r.record, Query: r.query, For: r.hold,
+		Labels: maps.Clone(r.labels), Health: "unknown",
+	}
+}

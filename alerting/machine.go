@@ -1,0 +1,49 @@
+package alerting
+
+import "time"
+
+// step is what one evaluation does to one alert.
+type step struct {
+	to        string    // the new phase; "" leaves it
+	keepUntil time.Time // for keep_firing_for
+	stale     bool
+	reason    string
+}
+
+// observation is what one evaluation found of one alert.
+type observation struct {
+	at    time.Time
+	holds bool  // the condition is true
+	sight sight // of a firing alert whose condition is not true
+}
+
+// begin is the phase of an alert whose condition has just become true.
+func (r *rule) begin() string {
+	if r.hold == 0 {
+		return Firing
+	}
+	return Pending
+}
+
+// next decides what becomes of a pending or firing alert.
+func (r *rule) next(phase string, activeAt, keepUntil time.Time, o observation) step {
+	switch {
+	case phase == Pending && !o.holds:
+		return step{to: Resolved, reason: "did not hold for " + r.hold.String()}
+	case phase == Pending && o.at.Sub(activeAt) >= r.hold:
+		return step{to: Firing}
+	case phase == Pending || o.holds:
+		return step{}
+	case o.sight.removed:
+		return step{to: Resolved, reason: o.sight.reason}
+	case !o.sight.seen:
+		return step{keepUntil: keepUntil, stale: true, reason: o.sight.reason}
+	}
+	if keepUntil.IsZero() {
+		keepUntil = o.at.Add(r.keep)
+	}
+	if o.at.Before(keepUntil) {
+		return step{keepUntil: keepUntil}
+	}
+	return step{to: Resolved, reason: o.sight.reason}
+}
