@@ -75,7 +75,7 @@ const (
 	margin      = 24.0
 	blockHeader = 44.0 // the site's name
 	blockPad    = 16.0
-	minColumn   = 52.0 // a switch with its label
+	minColumn   = 40.0 // a switch with its label
 	hostWeight  = 1.2  // height of the host band against a tier of switches
 	looseShare  = 0.2  // width for hosts without a switch beside those with one
 )
@@ -284,7 +284,7 @@ func (b *builder) columns(heads, hosts []Node) (columns []column, loose []Node) 
 func (b *builder) row(band Rect, nodes []Node) {
 	w := band.W / float64(len(nodes))
 	for i, n := range nodes {
-		b.device(Rect{band.X + float64(i)*w, band.Y, w, band.H}, n)
+		b.device(Rect{band.X + float64(i)*w, band.Y, w, band.H}, 0.3, n)
 	}
 }
 
@@ -293,16 +293,16 @@ func (b *builder) shelf(r Rect, headHeight float64, slots int, columns []column,
 	w := r.W / float64(slots)
 	for i, c := range columns {
 		x := r.X + float64(i)*w
-		b.device(Rect{x, r.Y, w, headHeight}, c.head)
+		b.device(Rect{x, r.Y, w, headHeight}, 0.55, c.head)
 		b.hostGrid(Rect{x, r.Y + headHeight, w, r.H - headHeight}, c.hosts, room)
 	}
 }
 
-// device puts a switch in the middle of its area.
-func (b *builder) device(area Rect, n Node) {
+// device puts a switch into its area, at a share of the free height from above.
+func (b *builder) device(area Rect, at float64, n Node) {
 	w := math.Min(64, area.W*0.72)
 	h := math.Min(math.Min(36, w*0.62), area.H*0.4)
-	b.place(n, Rect{area.X + (area.W-w)/2, area.Y + (area.H-h)/2, w, h}, area.W)
+	b.place(n, Rect{area.X + (area.W-w)/2, area.Y + (area.H-h)*at, w, h}, area.W)
 }
 
 // hostGrid fills an area with hosts, row by row, in a grid that has room for
