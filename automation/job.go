@@ -85,6 +85,7 @@ type StepState struct {
 	Phase       string      `json:"phase"`
 	Token       string      `json:"token,omitempty"` // of the lease under which it was last worked on
 	Attempts    int         `json:"attempts"`        // how often the command may have been sent
+	Connects    int         `json:"connects"`        // how often connecting was begun
 	Exit        int         `json:"exit"`            // meaningful in ok and failed, when Err is empty
 	Started     time.Time   `json:"started,omitzero"`
 	Ended       time.Time   `json:"ended,omitzero"`
@@ -96,7 +97,8 @@ type StepState struct {
 
 // ProbeState is the record of the probe of a step whose outcome was unknown.
 type ProbeState struct {
-	Phase string    `json:"phase"` // connecting sent ok (it took effect) failed (it did not) unknown
+	Phase string    `json:"phase"` // ready connecting sent ok (it took effect) failed (it did not) unknown
+	Tries int       `json:"tries"`
 	Exit  int       `json:"exit"`
 	At    time.Time `json:"at"`
 	Err   string    `json:"err,omitempty"`
