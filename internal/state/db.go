@@ -44,7 +44,7 @@ type DB struct {
 // Sizes of a process that mostly idles: Badger's defaults preallocate 2.2 GB.
 const (
 	memTableSize     = 8 << 20
-	valueThreshold   = 32 << 10 // larger values go to the value log
+	valueThreshold   = 128 << 10 // larger values go to the value log
 	valueLogFileSize = 64 << 20
 	blockCacheSize   = 4 << 20
 )
@@ -83,6 +83,9 @@ func Open(o Options) (*DB, error) {
 	if !o.InMemory {
 		if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 			return nil, fmt.Errorf("open state: %w", err)
+		}
+		if err := salvage(o.Dir, log); err != nil {
+			return nil, fmt.Errorf("open state in %s: %w", o.Dir, err)
 		}
 	}
 	b, err := badger.Open(badgerOptions(o, log))

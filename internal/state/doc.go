@@ -35,4 +35,13 @@
 //	uint16  schema version of the value
 //	uint64  revision (record) or time in nanoseconds since 1970 UTC (log entry)
 //	...     the value, JSON
+//
+// # Damage
+//
+// A torn end of Badger's write-ahead log (kill -9, power cut) costs only
+// writes that were not acknowledged. A damaged byte before its end stops the
+// replay there: Open keeps a copy of that file as NAME.mem.damaged-TIME, logs
+// an error and goes on with what came before; [DB.Damaged] names such copies.
+// A damaged table or value (larger than 128 KiB, in a .vlog file) is an error
+// when it is read, naming the record; the others go on.
 package state

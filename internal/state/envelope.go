@@ -85,14 +85,6 @@ func newCodec[T any](kind string, version int, m []Migration) codec[T] {
 	return codec[T]{kind: kind, version: version, migrations: m}
 }
 
-func (c codec[T]) encode(id string, stamp uint64, v T) ([]byte, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s %s: %w", c.kind, id, err)
-	}
-	return c.wrap(stamp, raw), nil
-}
-
 func (c codec[T]) wrap(stamp uint64, raw []byte) []byte {
 	return envelope{version: uint16(c.version), stamp: stamp, raw: raw}.encode()
 }

@@ -15,6 +15,8 @@ import (
 type Rev uint64
 
 // Skip returned by the function given to Update leaves the record as it is.
+//
+//lint:ignore ST1012 it is no failure; fs.SkipDir is named likewise
 var Skip = errors.New("leave the record as it is")
 
 const maxIDLength = 4096
