@@ -61,6 +61,14 @@ func (s *Session) fail(c Class, format string, args ...any) *Error {
 	return &Error{Class: c, Address: s.address, Err: fmt.Errorf(format, args...)}
 }
 
+// statusError makes an Error of an error-status.
+func (s *Session) statusError(status gosnmp.SNMPError) *Error {
+	if status == gosnmp.AuthorizationError {
+		return s.fail(Credentials, "agent answers %s: the user may not read this at this security level", status)
+	}
+	return s.fail(Status, "agent answers %s", status)
+}
+
 // usmReports says what an agent's report means (RFC 3414, 5).
 var usmReports = map[string]string{
 	"1.3.6.1.6.3.15.1.1.1.0": "the agent does not offer this user the wanted security level",

@@ -204,7 +204,7 @@ func (s *Session) Get(ctx context.Context, oids ...OID) ([]Var, error) {
 		}
 		refused++
 		if len(part) == 1 && refused > 2 {
-			return nil, fmt.Errorf("get %s: %w", part[0], s.fail(Status, "agent answers %s", status))
+			return nil, fmt.Errorf("get %s: %w", part[0], s.statusError(status))
 		}
 		chunk = max(1, len(part)/2)
 	}

@@ -124,7 +124,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 		"wrong auth":      {addr, change(func(c *snmpconn.Credential) { c.AuthPassphrase = "wrongwrong" }), snmpconn.Credentials, "wrong authentication passphrase"},
 		"wrong hash":      {addr, change(func(c *snmpconn.Credential) { c.AuthProtocol = "SHA256" }), snmpconn.Credentials, "wrong authentication passphrase"},
 		"wrong privacy":   {addr, change(func(c *snmpconn.Credential) { c.PrivPassphrase = "wrongwrong" }), "", "privacy"},
-		"too low a level": {addr, change(func(c *snmpconn.Credential) { c.AuthProtocol, c.PrivProtocol = "", "" }), "", ""},
+		"too low a level": {addr, change(func(c *snmpconn.Credential) { c.AuthProtocol, c.PrivProtocol = "", "" }), snmpconn.Credentials, "security level"},
 		"nothing there":   {"127.0.0.1:9", v2c, snmpconn.Refused, "no agent listens"},
 		"no credential":   {addr, snmpconn.Credential{}, snmpconn.Config, "community is missing"},
 		"bad address":     {"127.0.0.1:http", v2c, snmpconn.Config, "not host or host:port"},

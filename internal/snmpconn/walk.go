@@ -182,7 +182,7 @@ func (w *walk) adapt(op operation, columns, reps, got int) {
 
 // refused deals with an error-status.
 func (w *walk) refused(batch []*column, reps int, a answer) {
-	err := w.s.fail(Status, "agent answers %s", a.status)
+	err := w.s.statusError(a.status)
 	at := a.index - 1
 	if at < 0 || at >= len(batch) {
 		at = -1

@@ -158,3 +158,14 @@ func freePort(t testing.TB) int {
 	defer c.Close()
 	return c.LocalAddr().(*net.UDPAddr).Port
 }
+
+// Walks lists the walks of a folder in the order in which Simulator gives
+// them to its devices.
+func Walks(t testing.TB, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.snmprec"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no walks in %s: %v", dir, err)
+	}
+	return files
+}
