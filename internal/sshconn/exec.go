@@ -70,28 +70,34 @@ func (p *Pool) Exec(ctx context.Context, h Host, cmd string, o ExecOptions) (exi
 	return exit, nil
 }
 
-// session opens a session, on a new connection when the kept one is broken or
-// full.
+// session opens a session: on another connection when the server allows no
+// more on this one, on a new one, once, when the kept one is broken.
 func (p *Pool) session(ctx context.Context, h Host) (*conn, *session, error) {
-	var after uint64
-	for {
+	var after uint64 // connections up to this one may be broken
+	for range p.o.SessionsPerConn + 2 {
 		c, kept, err := p.acquire(ctx, h, after)
 		if err != nil {
 			return nil, nil, err
 		}
-		s, err := p.openSession(ctx, h, c)
+		s, full, err := p.openSession(ctx, h, c)
 		if err == nil {
 			return c, s, nil
 		}
 		p.release(c)
-		if !kept || after > 0 || ctx.Err() != nil {
+		switch {
+		case full:
+		case kept && after == 0 && ctx.Err() == nil:
+			after = c.id
+		default:
 			return nil, nil, err
 		}
-		after = c.id
 	}
+	return nil, nil, fail(h, Session, "open a session: every connection is refused more of them")
 }
 
-func (p *Pool) openSession(ctx context.Context, h Host, c *conn) (*session, error) {
+// openSession opens a session on c. full says that the server refused it for
+// the others that run there.
+func (p *Pool) openSession(ctx context.Context, h Host, c *conn) (s *session, full bool, err error) {
 	type opened struct {
 		s   *session
 		err error
@@ -106,22 +112,22 @@ func (p *Pool) openSession(ctx context.Context, h Host, c *conn) (*session, erro
 	select {
 	case r := <-ch:
 		if r.err == nil {
-			return r.s, nil
+			return r.s, false, nil
 		}
-		if _, full := errors.AsType[*ssh.OpenChannelError](r.err); full {
-			p.full(c)
+		if _, refused := errors.AsType[*ssh.OpenChannelError](r.err); refused {
+			full = p.full(c)
 		} else {
 			p.retire(c)
 		}
-		return nil, fail(h, Session, "open a session: %w", r.err)
+		return nil, full, fail(h, Session, "open a session: %w", r.err)
 	// The request stays open in the cases below, until the retired connection
 	// is closed by the last one to use it.
 	case <-ctx.Done():
 		p.retire(c)
-		return nil, ended(ctx, h, "open a session")
+		return nil, false, ended(ctx, h, "open a session")
 	case <-wait.C:
 		p.retire(c)
-		return nil, fail(h, Timeout, "no session within %s", p.o.Session)
+		return nil, false, fail(h, Timeout, "no session within %s", p.o.Session)
 	}
 }
 
@@ -139,8 +145,8 @@ func (p *Pool) run(ctx context.Context, s *session, cmd string, o ExecOptions) (
 		p.o.Log.Warn("command output not stored", "component", "sshconn", "err", err)
 	}
 	if r.err != nil {
-		// Whoever waits no longer does not want it to run on either; a host
-		// that does not hear this leaves the outcome as unknown as it was.
+		// Whoever waits no longer does not want it to run on either. It may all
+		// the same: OpenSSH signals no session of root's.
 		s.terminate()
 	}
 	return r.exit, r.err

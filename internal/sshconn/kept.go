@@ -130,11 +130,15 @@ func (p *Pool) retire(c *conn) {
 	p.drop(c)
 }
 
-// full lowers a connection's limit to what its server has just allowed.
-func (p *Pool) full(c *conn) {
+// full lowers a connection's limit to what its server has just allowed; false
+// means that it did not allow even one.
+func (p *Pool) full(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c.limit = max(1, c.active-1)
+	if c.active > 1 {
+		c.limit = c.active - 1
+	}
+	return c.active > 1
 }
 
 // trim closes the least recently used connections beyond the bound, except

@@ -37,6 +37,12 @@ func (j *journal) Write(p []byte) (int, error) {
 // starts counts the commands that started, by host.
 func (j *journal) starts(t *testing.T) map[string]int {
 	t.Helper()
+	return j.events(t, "start")
+}
+
+// events counts the events of one kind, by host.
+func (j *journal) events(t *testing.T, kind string) map[string]int {
+	t.Helper()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	n := map[string]int{}
@@ -45,7 +51,7 @@ func (j *journal) starts(t *testing.T) map[string]int {
 		if err := json.Unmarshal(sc.Bytes(), &e); err != nil {
 			t.Fatal(err)
 		}
-		if e.Event == "start" {
+		if e.Event == kind {
 			n[e.Host]++
 		}
 	}
@@ -223,6 +229,7 @@ func TestTotalDeadlineIsLost(t *testing.T) {
 	if e := wantClass(t, err, Lost); !errors.Is(e, errTotal) {
 		t.Errorf("%v does not say which deadline", err)
 	}
+	eventually(t, "the command is told to end", func() bool { return len(r.journal.events(t, "signal")) == 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err = p.Exec(ctx, h, "sleep 20", ExecOptions{BeforeSend: func(context.Context) error { cancel(); return nil }})
 	wantClass(t, err, Lost)

@@ -84,6 +84,7 @@ func (s *session) serve(reqs <-chan *ssh.Request) {
 			case "signal":
 				var p struct{ Sig string }
 				if started && ssh.Unmarshal(r.Payload, &p) == nil {
+					s.f.journal(Event{Host: s.h.addr.String(), Event: "signal", Cmd: p.Sig})
 					s.ch.SendRequest("exit-signal", false, ssh.Marshal(struct {
 						Sig  string
 						Core bool

@@ -25,7 +25,7 @@ type Event struct {
 	Time  time.Time         `json:"t"`
 	ID    int64             `json:"id"` // pairs the start and end of one run
 	Host  string            `json:"host"`
-	Event string            `json:"event"` // "start", "end", "dropped"
+	Event string            `json:"event"` // "start", "end", "dropped", "signal"
 	User  string            `json:"user,omitempty"`
 	Cmd   string            `json:"cmd,omitempty"`
 	Env   map[string]string `json:"env,omitempty"`
