@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"nocturne/collector"
@@ -72,7 +73,7 @@ const job = "linux"
 // an empty value is no label.
 func (r *reading) add(name string, v float64, kv ...string) {
 	b := labels.NewScratchBuilder(3 + len(kv)/2)
-	b.Add(labels.MetricName, name)
+	b.Add(model.MetricNameLabel, name)
 	b.Add("job", job)
 	b.Add("instance", r.target)
 	for i := 0; i+1 < len(kv); i += 2 {
