@@ -11,10 +11,10 @@ import (
 const revisionKey = "m"
 
 // A batch stays well below Badger's limit of a transaction (15 % of a
-// memtable, 1.2 MB here).
+// memtable, 600 KB here).
 const (
 	maxBatchOps   = 1000
-	maxBatchBytes = 512 << 10
+	maxBatchBytes = 256 << 10
 )
 
 // op is one atomic write on its way to the committer.

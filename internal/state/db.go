@@ -43,7 +43,7 @@ type DB struct {
 
 // Sizes of a process that mostly idles: Badger's defaults preallocate 2.2 GB.
 const (
-	memTableSize     = 8 << 20
+	memTableSize     = 4 << 20
 	valueThreshold   = 128 << 10 // larger values go to the value log
 	valueLogFileSize = 64 << 20
 	blockCacheSize   = 4 << 20
