@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 )
@@ -226,7 +227,7 @@ func (e *entry) note(res Result, failed, stored error, took time.Duration) {
 
 // own is a sample that the Scheduler itself writes about a target.
 func own(t Target, name string, ms int64, v float64) Sample {
-	return Sample{Labels: labels.FromStrings(labels.MetricName, name, "job", Job(t.Kind), "instance", t.Name), T: ms, V: v}
+	return Sample{Labels: labels.FromStrings(model.MetricNameLabel, name, "job", Job(t.Kind), "instance", t.Name), T: ms, V: v}
 }
 
 func stale(ls labels.Labels, ms int64) Sample {

@@ -19,7 +19,7 @@ const (
 	defaultInterval    = time.Minute
 	minInterval        = time.Second
 	defaultTimeout     = 10 * time.Second
-	defaultConcurrent  = 64
+	defaultConcurrent  = 128
 	defaultFirstWithin = 5 * time.Second
 	burstInterval      = time.Second
 	storeTimeout       = 10 * time.Second
@@ -43,7 +43,7 @@ type Options struct {
 	Observe func(ctx context.Context, t Target, at time.Time, facts []Fact, partial bool) error
 	// Live takes the samples of targets that Burst names, besides Append.
 	Live func(target string, samples []Sample)
-	// MaxConcurrent bounds the polls at one time; 0 means 64. It is raised to
+	// MaxConcurrent bounds the polls at one time; 0 means 128. It is raised to
 	// two for each kind.
 	MaxConcurrent int
 	// FirstWithin is the time in which a new target has its first poll, which

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"nocturne/collector"
@@ -160,7 +161,7 @@ func (i *iface) fields() map[string]string {
 // labels returns the labels of one metric of the interface, made once.
 func (i *iface) labels(instance string, m int) labels.Labels {
 	if i.cached[m].IsEmpty() {
-		i.cached[m] = labels.FromStrings(labels.MetricName, metrics[m].name, "job", "snmp", "instance", instance,
+		i.cached[m] = labels.FromStrings(model.MetricNameLabel, metrics[m].name, "job", "snmp", "instance", instance,
 			"ifIndex", i.indexText(), "ifName", i.name, "ifAlias", i.alias, "ifDescr", i.descr)
 	}
 	return i.cached[m]
@@ -171,7 +172,7 @@ func (i *iface) same(j *iface) bool {
 }
 
 func deviceLabels(name, instance string) labels.Labels {
-	return labels.FromStrings(labels.MetricName, name, "job", "snmp", "instance", instance)
+	return labels.FromStrings(model.MetricNameLabel, name, "job", "snmp", "instance", instance)
 }
 
 // readInterfaces reads what names the interfaces. With a part missing it adds
