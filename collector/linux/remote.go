@@ -18,18 +18,19 @@ const maxOutput = 8 << 20
 // a name the pool knows.
 type Remote struct {
 	pool   *sshconn.Pool
-	region func(address string) string
+	region func(t collector.Target) string
 }
 
-// New returns the Source of kind "linux".
+// New returns the Source of kind "linux". Hosts of one site share a region's
+// opening bounds.
 func New(pool *sshconn.Pool) *Remote {
-	return &Remote{pool: pool, region: func(string) string { return "" }}
+	return &Remote{pool: pool, region: func(t collector.Target) string { return t.Site }}
 }
 
-// Regions says which region's opening bounds an address has; without it all
-// hosts share one region's.
+// Regions says instead which region's opening bounds an address has, so that
+// whoever acts on the hosts shares them.
 func (r *Remote) Regions(of func(address string) string) *Remote {
-	r.region = of
+	r.region = func(t collector.Target) string { return of(t.Address) }
 	return r
 }
 
@@ -43,7 +44,7 @@ func (r *Remote) Poll(ctx context.Context, t collector.Target) (collector.Result
 		o.Total = max(left-left/10, time.Millisecond) // so that what came can still be told
 		o.Silence = o.Total
 	}
-	h := sshconn.Host{Name: t.Name, Address: t.Address, Credential: t.Credential, Region: r.region(t.Address)}
+	h := sshconn.Host{Name: t.Name, Address: t.Address, Credential: t.Credential, Region: r.region(t)}
 	exit, err := r.pool.Exec(ctx, h, Script, o)
 	sections := split(out.Bytes())
 	if _, ended := sections["end"]; err == nil && !ended {

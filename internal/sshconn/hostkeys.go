@@ -146,34 +146,55 @@ func sameKey(a, b ssh.PublicKey) bool {
 
 // verifier checks one connection's host key, at login and at each rekeying.
 type verifier struct {
-	p    *Pool
-	h    Host
-	pin  ssh.PublicKey // nil: unknown
-	fail *Error        // why the key was refused
+	p *Pool
+	h Host
+
+	mu  sync.Mutex    // guards below: a handshake out of time leaves a check running
+	pin ssh.PublicKey // nil: unknown
+	err *Error        // why the key was refused
 }
 
 // check is an ssh.HostKeyCallback; the key has proved itself by then.
 func (v *verifier) check(_ string, _ net.Addr, key ssh.PublicKey) error {
-	addr := v.h.address()
-	switch {
-	case sameKey(v.pin, key):
-		return nil
-	case v.pin != nil:
-		v.fail = fail(v.h, HostKeyChanged, "the host shows %s, pinned is %s", Fingerprint(key), Fingerprint(v.pin))
-		return v.fail
-	case !v.p.o.TrustFirst:
-		v.fail = fail(v.h, HostKeyUnknown, "no key is pinned for %s of host %s, which shows %s", addr, v.h.Name, Fingerprint(key))
-		return v.fail
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.pin == nil {
+		v.err = v.first(key)
+	} else if !sameKey(v.pin, key) {
+		v.err = fail(v.h, HostKeyChanged, "the host shows %s, pinned is %s", Fingerprint(key), Fingerprint(v.pin))
 	}
-	if err := v.p.o.HostKeys.Pin(addr, key); err != nil {
-		v.fail = fail(v.h, HostKeyChanged, "the host shows %s: %w", Fingerprint(key), err)
-		return v.fail
+	if v.err != nil {
+		return v.err
 	}
 	v.pin = key
+	return nil
+}
+
+// first decides on the key of a host that has none pinned.
+func (v *verifier) first(key ssh.PublicKey) *Error {
+	addr := v.h.address()
+	if !v.p.o.TrustFirst {
+		return fail(v.h, HostKeyUnknown, "no key is pinned for %s of host %s, which shows %s", addr, v.h.Name, Fingerprint(key))
+	}
+	if err := v.p.o.HostKeys.Pin(addr, key); err != nil {
+		class := HostKeyUnknown
+		if now, ok := v.p.o.HostKeys.Lookup(addr); ok && !sameKey(now, key) { // pinned by someone else meanwhile
+			class = HostKeyChanged
+		}
+		return fail(v.h, class, "the host shows %s: %w", Fingerprint(key), err)
+	}
 	if v.p.o.Pinned != nil {
 		v.p.o.Pinned(v.h, Fingerprint(key))
 	}
 	return nil
+}
+
+// verdict is the key that was accepted, or why one was refused; neither before
+// the host has shown its key.
+func (v *verifier) verdict() (ssh.PublicKey, *Error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.pin, v.err
 }
 
 // hostKeyAlgorithms puts the pinned key's algorithms first, so that a server

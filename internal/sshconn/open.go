@@ -137,24 +137,25 @@ func (p *Pool) handshake(ctx context.Context, h Host, l login, pin ssh.PublicKey
 	stop := context.AfterFunc(hctx, func() { w.Close() })
 	sc, chans, reqs, err := ssh.NewClientConn(w, h.address(), cfg)
 	inTime := stop()
+	hostKey, refusal := v.verdict()
 	if err == nil && inTime {
 		w.opened()
-		return &conn{client: ssh.NewClient(sc, chans, reqs), nc: w, hostKey: v.pin, limit: p.o.SessionsPerConn}, nil
+		return &conn{client: ssh.NewClient(sc, chans, reqs), nc: w, hostKey: hostKey, limit: p.o.SessionsPerConn}, nil
 	}
 	w.Close()
 	switch {
-	case v.fail != nil:
-		return nil, v.fail
+	case refusal != nil:
+		return nil, refusal
 	case ctx.Err() != nil:
 		return nil, ended(ctx, h, "handshake")
 	case !inTime:
 		return nil, fail(h, Timeout, "no login within %s", p.o.Handshake)
 	}
-	return nil, handshakeError(h, w, v.pin != nil && w.spokeSSH(), err)
+	return nil, handshakeError(h, w, err)
 }
 
 // handshakeError classes a handshake that the other side ended or spoilt.
-func handshakeError(h Host, w *wire, keyed bool, err error) *Error {
+func handshakeError(h Host, w *wire, err error) *Error {
 	said := w.greeting()
 	switch {
 	case isReset(err) && said != "" && !w.spokeSSH() && !strings.Contains(said, "MaxStartups") && !strings.Contains(said, "Not allowed at this time"):
@@ -163,7 +164,7 @@ func handshakeError(h Host, w *wire, keyed bool, err error) *Error {
 		return fail(h, Reset, "connection ended by the server, which says %q: %w", said, err)
 	case isReset(err):
 		return fail(h, Reset, "connection ended by the server during the handshake: %w", err)
-	case keyed && strings.Contains(err.Error(), "unable to authenticate"), strings.Contains(err.Error(), "Too many authentication failures"):
+	case strings.Contains(err.Error(), "unable to authenticate"), strings.Contains(err.Error(), "Too many authentication failures"):
 		return fail(h, Auth, "%w", err)
 	}
 	return fail(h, Handshake, "%w", err)
