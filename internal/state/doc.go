@@ -42,6 +42,7 @@
 // writes that were not acknowledged. A damaged byte before its end stops the
 // replay there: Open keeps a copy of that file as NAME.mem.damaged-TIME, logs
 // an error and goes on with what came before; [DB.Damaged] names such copies.
-// A damaged table or value (larger than 128 KiB, in a .vlog file) is an error
-// when it is read, naming the record; the others go on.
+// A damaged table is an error when it is read. Values above 128 KiB are in
+// .vlog files: a damaged one is an error naming its record, and so are those
+// behind it when it is in the last of these files; the other records go on.
 package state
