@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,11 +143,20 @@ func TestPollErrors(t *testing.T) {
 	}
 }
 
-// Names are not read with every poll, but at once when there are others.
+// Names are not read with every poll, but at once when there are others; an
+// SNMPv3 engine that counts its boots on is followed.
 func TestIdentityIsReadSeldom(t *testing.T) {
 	agents := snmptest.Simulator(t, need.Shared(t, "snmp", "bench"), "-devices", "1", "-live", "-fault", "0:reboot=3s,reindex")
-	s, tg := newSource(), target("sw", agents.Address(0), "v2c")
-	named := 0
+	for _, cred := range []string{"v2c", "v3"} {
+		t.Run(cred, func(t *testing.T) {
+			t.Parallel()
+			threeLives(t, newSource(), target("sw", agents.Address(0), cred))
+		})
+	}
+}
+
+func threeLives(t *testing.T, s *Source, tg collector.Target) {
+	named, indexes := 0, map[string]bool{}
 	last := -1.0
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && named < 3; {
 		r, err := pollOnce(t, s, tg)
@@ -159,21 +169,73 @@ func TestIdentityIsReadSeldom(t *testing.T) {
 			if named > 1 && up >= last && up < 250 { // else the restart came in the middle of the poll
 				t.Errorf("names are read again without a restart: sysUpTime %v after %v", up, last)
 			}
+			if f := fact(r, "interface", "sw/Gi1/0/1"); f != nil {
+				indexes[f.Fields["ifIndex"]] = true
+			}
 		} else if up < last {
 			t.Errorf("sysUpTime went from %v to %v and the names were not read again", last, up)
 		}
 		last = up
-		// The series of one name goes on although its ifIndex has changed.
-		if len(r.Partial) == 0 {
-			if _, ok := series(r, "ifHCInOctets", "ifName", "Gi1/0/1"); !ok {
-				if len(r.Facts) > 1 {
-					t.Fatalf("no series of %s", r.Facts[1].Name)
-				}
-			}
+		if _, ok := series(r, "ifHCInOctets", "ifName", "Gi1/0/1"); !ok && up < 250 {
+			t.Errorf("no series of Gi1/0/1 at sysUpTime %v", up)
 		}
 	}
-	if named < 3 {
-		t.Errorf("names were read %d times in three lives", named)
+	if named < 3 || len(indexes) != 2 {
+		t.Errorf("names were read %d times in three lives, Gi1/0/1 had the indexes %v", named, indexes)
+	}
+}
+
+// keys lists what a poll says there is: its series and its items.
+func keys(r collector.Result) []string {
+	var out []string
+	for _, s := range r.Samples {
+		out = append(out, s.Labels.String())
+	}
+	for _, f := range r.Facts {
+		out = append(out, f.Kind+"/"+f.Key)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// A poll that missed something says so: else what it did not see would be
+// taken for gone.
+func TestAPollIsWholeOrSaysSo(t *testing.T) {
+	faults := []string{"loop", "stuck", "generr=0.05", "generr=0.5", "drop=0.1", "drop=0.5", "truncate=0.3", "garbage=0.3", "nobulk", "maxrep=2", "dead", "wrongid=0.2"}
+	args := []string{"-devices", strconv.Itoa(len(faults) + 1)}
+	for i, f := range faults {
+		args = append(args, "-fault", strconv.Itoa(i+1)+":"+f)
+	}
+	agents := snmptest.Simulator(t, need.Shared(t, "snmp", "bench"), args...)
+	good, err := pollOnce(t, newSource(), target("sw", agents.Address(0), "v2c"))
+	if err != nil || len(good.Partial) > 0 || len(good.Facts) != 49 {
+		t.Fatalf("%d facts, %v, %v", len(good.Facts), err, good.Partial)
+	}
+	want := keys(good)
+	var all sync.WaitGroup
+	defer all.Wait()
+	run := func(f string, body func(t *testing.T)) { all.Go(func() { t.Run(f, body) }) } // they mostly wait
+	for i, f := range faults {
+		run(f, func(t *testing.T) {
+			s := newSource()
+			for range 2 {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				r, err := s.Poll(ctx, target("sw", agents.Address(i+1), "v2c"))
+				cancel()
+				got := keys(r)
+				for _, k := range got {
+					if _, ok := slices.BinarySearch(want, k); !ok {
+						t.Errorf("%s is not there", k)
+					}
+				}
+				if err == nil && len(r.Partial) == 0 && len(r.Facts) > 0 && !slices.Equal(got, want) {
+					t.Errorf("%d of %d series and items, and not a word", len(got), len(want))
+				}
+				if f == "dead" && err == nil || f == "maxrep=2" && len(r.Partial) > 0 {
+					t.Errorf("%v, %v", err, r.Partial)
+				}
+			}
+		})
 	}
 }
 

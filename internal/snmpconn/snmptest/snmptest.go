@@ -120,13 +120,13 @@ func run(t testing.TB, cmd *exec.Cmd, ready string) {
 	}
 	_ = w.Close()
 	up, done := make(chan struct{}), make(chan struct{})
+	var once sync.Once
 	var said strings.Builder // read only after done
 	go func() {
 		defer close(done)
 		for sc := bufio.NewScanner(r); sc.Scan(); {
-			if strings.Contains(sc.Text(), ready) && up != nil {
-				close(up)
-				up = nil
+			if strings.Contains(sc.Text(), ready) {
+				once.Do(func() { close(up) })
 			}
 			if said.Len() < 1<<16 {
 				said.WriteString(sc.Text() + "\n")
@@ -139,9 +139,8 @@ func run(t testing.TB, cmd *exec.Cmd, ready string) {
 		<-done
 		_ = r.Close()
 	})
-	started := up
 	select {
-	case <-started:
+	case <-up:
 	case <-done:
 		t.Fatalf("%s has ended: %s", cmd.Path, said.String())
 	case <-time.After(startTime):
