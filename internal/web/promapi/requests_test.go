@@ -35,7 +35,7 @@ func tableRequests(h history) []request {
 		instant(`time()`), q("query", "query", "1e30", "time", at+".5"), q("query", "query", `"x"`, "time", at+".050"), q("query", "query", "vector(1)", "time", at+".5"), instant(`vector(1)`), instant(`scalar(vector(2))`), instant(`timestamp(up)`), instant(`absent(nothing{a="b"})`),
 		instant(``), instant(`up{`), instant(`sum(`), instant(`rate(up)`), instant(`up[5m] + 1`), instant(`{}`), instant(`nofunc(up)`),
 		instant(`up * ifHCInOctets`), instant(`label_replace(up, "port", "$1", "instance", "(.*)")`),
-		instant(`up and "x"`), instant(`sum by (1) (up)`), instant(`up offset`), instant(`up[0s]`), instant(`count_values("v", up)`),
+		instant(`up and "x"`), instant(`sum by (1) (up)`), instant(`up offset`), instant(`up[0s]`), instant(`count_values("v", up == 1)`),
 		q("query", "query", "up", "time", h.to.Format(time.RFC3339)), q("query", "query", "up", "time", h.to.Format(time.RFC3339Nano)),
 		q("query", "query", "up", "time", at+".123"), q("query", "query", "up", "time", "yesterday"), q("query", "query", "up", "time", "-1.5"),
 		q("query", "query", "up", "time", at, "timeout", "5s"), q("query", "query", "up", "time", at, "timeout", "1.5"), q("query", "query", "up", "time", at, "timeout", "soon"),
@@ -110,9 +110,16 @@ func expression(r *rand.Rand, depth int) string {
 	case 5:
 		return pick(r, "sum", "avg", "min", "max", "count", "group") + pick(r, "", " by (instance)", " without (ifName, le)", " by (job)") + "(" + inner() + ")"
 	case 6:
-		return "(" + inner() + ") " + pick(r, "+", "-", "*", "/", "%", "> bool", "<", ">=", "== bool", "!=") + " " + strconv.Itoa(r.IntN(50))
+		// What magnifies a last digit gets stored values only.
+		if r.IntN(2) == 0 {
+			return selector(r) + pick(r, "%", "> bool", "<", ">=", "== bool", "!=") + " " + strconv.Itoa(r.IntN(50))
+		}
+		return "(" + inner() + ") " + pick(r, "+", "-", "*", "/") + " " + strconv.Itoa(1+r.IntN(50))
 	case 7:
-		return pick(r, "abs", "ceil", "floor", "sgn", "sqrt", "exp", "clamp_min") + "(" + inner() + ")"
+		if r.IntN(2) == 0 {
+			return pick(r, "ceil", "floor", "round", "exp") + "(" + selector(r) + ")"
+		}
+		return pick(r, "abs", "sgn", "sqrt") + "(" + inner() + ")"
 	case 8:
 		return fmt.Sprintf("max_over_time((%s)[%dm:%ds])", selector(r), 1+r.IntN(10), 7+r.IntN(60))
 	}

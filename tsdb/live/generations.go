@@ -1,0 +1,192 @@
+package live
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nakabonne/tstorage"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// generationsKept is how many storages hold a window: the one written to and
+// those before it. A generation spans half a window, so up to one and a half
+// windows are in memory.
+const generationsKept = 3
+
+// generations hold the points of one key in a row of storages, oldest first.
+// The zero value is empty.
+type generations struct {
+	known map[string]*seriesState // by the bytes of the labels
+	row   []generation
+	next  int // number of the next series
+}
+
+type generation struct {
+	store       tstorage.Storage
+	low         int64 // no point before it is taken
+	first, last int64 // times of its first insert and of its newest point
+}
+
+type seriesState struct {
+	labels labels.Labels
+	metric string // its name in the storages: a number, since theirs is bounded
+	last   int64
+}
+
+func (g *generations) series() int { return len(g.known) }
+
+func (g *generations) has(ls labels.Labels) bool { return g.known[string(ls.Bytes(nil))] != nil }
+
+// newer tells whether a point follows the last one of its series and is not
+// so late that the newest generation refuses it.
+func (g *generations) newer(p Point) bool {
+	if n := len(g.row); n > 0 && p.T < g.row[n-1].low {
+		return false
+	}
+	s := g.known[string(p.Labels.Bytes(nil))]
+	return s == nil || p.T > s.last
+}
+
+// note makes p the last point of its series and returns how many series are
+// new by it.
+func (g *generations) note(p Point) int {
+	id := string(p.Labels.Bytes(nil))
+	if s := g.known[id]; s != nil {
+		s.last = p.T
+		return 0
+	}
+	if g.known == nil {
+		g.known = map[string]*seriesState{}
+	}
+	g.next++
+	g.known[id] = &seriesState{labels: p.Labels.Copy(), metric: strconv.Itoa(g.next), last: p.T}
+	return 1
+}
+
+// insert stores noted points and returns how many series went with the
+// generations that left the window.
+func (g *generations) insert(points []Point, span time.Duration) (int, error) {
+	if len(points) == 0 {
+		return 0, nil
+	}
+	first, last := points[0].T, points[0].T
+	rows := make([]tstorage.Row, 0, len(points))
+	for _, p := range points {
+		first, last = min(first, p.T), max(last, p.T)
+		rows = append(rows, tstorage.Row{
+			Metric:    g.known[string(p.Labels.Bytes(nil))].metric,
+			DataPoint: tstorage.DataPoint{Timestamp: p.T, Value: p.V},
+		})
+	}
+	length := span.Milliseconds() / (generationsKept - 1)
+	freed := 0
+	if n := len(g.row); n == 0 || last-g.row[n-1].first >= length {
+		store, err := newStore(max(1, first-length), span)
+		if err != nil {
+			return 0, err
+		}
+		g.row = append(g.row, generation{store: store, low: max(1, first-length), first: first})
+		for len(g.row) > generationsKept {
+			freed += g.dropOldest()
+		}
+	}
+	newest := &g.row[len(g.row)-1]
+	newest.last = max(newest.last, last)
+	return freed, newest.store.InsertRows(rows)
+}
+
+// newStore returns a storage that takes points from low on. Its one partition
+// never fills up, since only whole storages are dropped. A partition refuses
+// what is older than its first point, so that is one of no series.
+func newStore(low int64, span time.Duration) (tstorage.Storage, error) {
+	store, err := tstorage.NewStorage(
+		tstorage.WithTimestampPrecision(tstorage.Milliseconds),
+		tstorage.WithPartitionDuration(100*span),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return store, store.InsertRows([]tstorage.Row{{Metric: "low", DataPoint: tstorage.DataPoint{Timestamp: low}}})
+}
+
+// dropBefore drops the generations whose newest point is older than t and
+// returns how many series went with them.
+func (g *generations) dropBefore(t int64) int {
+	freed := 0
+	for len(g.row) > 0 && g.row[0].last < t {
+		freed += g.dropOldest()
+	}
+	return freed
+}
+
+// dropOldest leaves the storage to the garbage collector: in memory it has
+// neither files nor goroutines, and closing it copies it about.
+func (g *generations) dropOldest() int {
+	g.row[0].store = nil
+	g.row = g.row[1:]
+	if len(g.row) == 0 {
+		return g.clear()
+	}
+	freed := 0
+	for id, s := range g.known {
+		if s.last < g.row[0].low {
+			delete(g.known, id)
+			freed++
+		}
+	}
+	return freed
+}
+
+// clear drops everything and returns how many series that were.
+func (g *generations) clear() int {
+	n := len(g.known)
+	*g = generations{next: g.next}
+	return n
+}
+
+func (g *generations) selectSeries(match labels.Labels, from, to int64) ([]Series, error) {
+	var found []Series
+	for _, s := range g.known {
+		if !carries(s.labels, match) {
+			continue
+		}
+		points, err := g.points(s.metric, from, to)
+		if err != nil {
+			return nil, err
+		}
+		if len(points) > 0 {
+			found = append(found, Series{Labels: s.labels, Points: points})
+		}
+	}
+	return found, nil
+}
+
+func (g *generations) points(metric string, from, to int64) ([]XY, error) {
+	var points []XY
+	for _, gen := range g.row {
+		if from > to || gen.last < from || gen.low > to {
+			continue
+		}
+		got, err := gen.store.Select(metric, nil, from, to+1) // the end is exclusive
+		if errors.Is(err, tstorage.ErrNoDataPoints) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range got {
+			points = append(points, XY{p.Timestamp, p.Value})
+		}
+	}
+	return points, nil
+}
+
+// carries tells whether ls has all labels of match.
+func carries(ls, match labels.Labels) bool {
+	all := true
+	match.Range(func(l labels.Label) {
+		all = all && ls.Get(l.Name) == l.Value
+	})
+	return all
+}

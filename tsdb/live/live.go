@@ -1,0 +1,299 @@
+// Package live keeps the last minutes, at one second, of the series that a
+// page is watching. It fills the right end of a chart at once and carries the
+// stream that follows; what must be kept is in package tsdb.
+//
+// It stands on nakabonne/tstorage in memory, which decides its shape:
+//
+//   - tstorage never frees what it holds in memory, so each key has a row of
+//     short storages (generations) and the oldest is dropped whole. A window
+//     of 15 minutes takes about 110 KB a series, hence the cap on series.
+//   - Its first insert of a series races with reads, and Select returns its
+//     own memory: one mutex stands before all of it and results are copied.
+//   - It does not return points that came out of order: those are refused.
+package live
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/prometheus/prometheus/model/labels"
+)
+
+// backlog is how many appends a subscriber may lag before it loses the oldest.
+const backlog = 16
+
+var (
+	refusedLate = metrics.GetOrCreateCounter(`nocturne_tsdb_live_points_refused_total{reason="out_of_order"}`)
+	refusedFull = metrics.GetOrCreateCounter(`nocturne_tsdb_live_points_refused_total{reason="series_cap"}`)
+	evicted     = metrics.GetOrCreateCounter(`nocturne_tsdb_live_keys_evicted_total`)
+	lagged      = metrics.GetOrCreateCounter(`nocturne_tsdb_live_subscriber_losses_total`)
+)
+
+// Options bound a Window. Zero values mean the defaults.
+type Options struct {
+	MaxSeries int           // over all keys (500)
+	Window    time.Duration // how far back points are kept (15 min)
+}
+
+// Point is one value of one series at T, Unix milliseconds.
+type Point struct {
+	Labels labels.Labels
+	T      int64
+	V      float64
+}
+
+// XY is a point of a known series.
+type XY struct {
+	T int64
+	V float64
+}
+
+// Series is what Select found of one series, oldest point first.
+type Series struct {
+	Labels labels.Labels
+	Points []XY
+}
+
+// Window holds the last minutes of the watched keys. A key names a set of
+// series, such as an item's.
+type Window struct {
+	maxSeries int
+	span      time.Duration
+
+	mu     sync.Mutex // guards all below, tstorage included
+	keys   map[string]*record
+	series int    // over all keys
+	clock  uint64 // counts Watch calls, to order them
+}
+
+// record is one key: who looks at it and what came in.
+type record struct {
+	watchers    int
+	watched     uint64 // the latest Watch
+	subscribers map[chan []Point]struct{}
+	data        generations
+}
+
+// New returns an empty window.
+func New(o Options) (*Window, error) {
+	if o.MaxSeries < 0 || o.Window < 0 {
+		return nil, errors.New("live window: negative option")
+	}
+	return &Window{
+		maxSeries: cmp.Or(o.MaxSeries, 500),
+		span:      cmp.Or(o.Window, 15*time.Minute),
+		keys:      map[string]*record{},
+	}, nil
+}
+
+// Run drops what has left the window until ctx ends.
+func (w *Window) Run(ctx context.Context) error {
+	tick := time.NewTicker(w.span / generationsKept)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			w.trim(now)
+		}
+	}
+}
+
+func (w *Window) trim(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	oldest := now.Add(-w.span).UnixMilli()
+	for key, r := range w.keys {
+		w.series -= r.data.dropBefore(oldest)
+		w.forget(key, r)
+	}
+}
+
+// Watch marks a key as watched until the returned function is called or ctx
+// ends. Its points are evicted after those of keys watched less recently.
+func (w *Window) Watch(ctx context.Context, key string) func() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.record(key)
+	w.clock++
+	r.watched = w.clock
+	r.watchers++
+	var once sync.Once
+	release := func() {
+		once.Do(func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			r.watchers--
+			w.forget(key, r)
+		})
+	}
+	stop := context.AfterFunc(ctx, release)
+	return func() { stop(); release() }
+}
+
+// Watched lists the keys watched now, in order.
+func (w *Window) Watched() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var keys []string
+	for key, r := range w.keys {
+		if r.watchers > 0 {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Subscribe streams what is appended to a key until ctx ends, when the
+// channel is closed. A reader that falls behind loses the oldest. The points
+// are shared: they must not be changed.
+func (w *Window) Subscribe(ctx context.Context, key string) <-chan []Point {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.record(key)
+	ch := make(chan []Point, backlog)
+	r.subscribers[ch] = struct{}{}
+	context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(r.subscribers, ch)
+		close(ch)
+		w.forget(key, r)
+	})
+	return ch
+}
+
+// Append takes points of a key and hands them to its subscribers. Points that
+// are not newer than their series' last, or whose series finds no room, are
+// counted and not kept.
+func (w *Window) Append(key string, points []Point) error {
+	if len(points) == 0 {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.record(key)
+	defer w.forget(key, r)
+	kept := make([]Point, 0, len(points))
+	for _, p := range points {
+		if !r.data.has(p.Labels) && !w.makeRoom(key, r) {
+			refusedFull.Inc()
+			continue
+		}
+		if !r.data.newer(p) {
+			refusedLate.Inc()
+			continue
+		}
+		w.series += r.data.note(p)
+		kept = append(kept, p)
+	}
+	freed, err := r.data.insert(kept, w.span)
+	w.series -= freed
+	if err != nil {
+		return fmt.Errorf("keep %d live points of %s: %w", len(kept), key, err)
+	}
+	r.publish(slices.Clone(points))
+	return nil
+}
+
+// makeRoom evicts keys watched less recently than r until one more series
+// fits. It reports whether it does.
+func (w *Window) makeRoom(key string, r *record) bool {
+	for w.series >= w.maxSeries {
+		victim := ""
+		for k, other := range w.keys {
+			if k == key || other.data.series() == 0 || !other.before(r) {
+				continue
+			}
+			if victim == "" || other.before(w.keys[victim]) {
+				victim = k
+			}
+		}
+		if victim == "" {
+			return false
+		}
+		v := w.keys[victim]
+		w.series -= v.data.clear()
+		w.forget(victim, v)
+		evicted.Inc()
+	}
+	return true
+}
+
+// before orders records by who goes first: unwatched ones, then those watched
+// least recently.
+func (r *record) before(o *record) bool {
+	if (r.watchers > 0) != (o.watchers > 0) {
+		return o.watchers > 0
+	}
+	return r.watched < o.watched
+}
+
+func (r *record) publish(points []Point) {
+	for ch := range r.subscribers {
+		select {
+		case ch <- points:
+			continue
+		default:
+		}
+		// Only this method sends, under the mutex: after taking one there is room.
+		select {
+		case <-ch:
+			lagged.Inc()
+		default:
+		}
+		ch <- points
+	}
+}
+
+// record returns a key's record, a new one when there is none.
+func (w *Window) record(key string) *record {
+	r, ok := w.keys[key]
+	if !ok {
+		r = &record{subscribers: map[chan []Point]struct{}{}}
+		w.keys[key] = r
+	}
+	return r
+}
+
+// forget removes a record that nobody looks at and that holds nothing.
+func (w *Window) forget(key string, r *record) {
+	if r.watchers == 0 && len(r.subscribers) == 0 && r.data.series() == 0 && w.keys[key] == r {
+		delete(w.keys, key)
+	}
+}
+
+// Select returns the series that carry all of the given labels, with their
+// points from from to to, both included and not older than the window. The
+// result is a copy. A series that several keys hold appears once.
+func (w *Window) Select(match labels.Labels, from, to time.Time) ([]Series, error) {
+	oldest := time.Now().Add(-w.span)
+	if from.Before(oldest) {
+		from = oldest
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found := map[string]Series{}
+	for key, r := range w.keys {
+		some, err := r.data.selectSeries(match, from.UnixMilli(), to.UnixMilli())
+		if err != nil {
+			return nil, fmt.Errorf("read live points of %s: %w", key, err)
+		}
+		for _, s := range some {
+			id := string(s.Labels.Bytes(nil))
+			if len(s.Points) > len(found[id].Points) {
+				found[id] = s
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Values(found), func(a, b Series) int { return labels.Compare(a.Labels, b.Labels) }), nil
+}
