@@ -51,33 +51,34 @@ type checkpoint struct {
 
 // Open reads the graph from db.
 func Open(db *state.DB) (*Graph, error) {
+	return load(state.NewTable[record](db, "inventory.item", 1), state.NewTable[checkpoint](db, "inventory.target", 1))
+}
+
+func load(records *state.Table[record], targets *state.Table[checkpoint]) (*Graph, error) {
 	g := &Graph{
-		records: state.NewTable[record](db, "inventory.item", 1),
-		targets: state.NewTable[checkpoint](db, "inventory.target", 1),
-		nodes:   map[string]*node{}, kinds: map[string][]string{},
+		records: records, targets: targets,
+		nodes: map[string]*node{}, kinds: map[string][]string{},
 		into: map[string]map[string]struct{}{}, seers: map[string]map[string]struct{}{},
 		names: nameIndex{}, series: seriesIndex{},
 		linked: map[string]struct{}{}, unpaired: map[string]struct{}{},
 		complete: map[string]time.Time{}, dirty: map[string]bool{},
 		changed: make(chan struct{}),
 	}
-	for rec, err := range g.targets.All("") {
+	for rec, err := range targets.All("") {
 		if err != nil {
 			return nil, fmt.Errorf("read the inventory's targets: %w", err)
 		}
 		g.complete[rec.ID] = rec.Value.At
 	}
-	for rec, err := range g.records.All("") {
+	for rec, err := range records.All("") {
 		if err != nil {
 			return nil, fmt.Errorf("read the inventory: %w", err)
 		}
-		g.install(&rec.Value, g.restoredLastSeen(&rec.Value), true)
+		g.install(&rec.Value, g.restoredLastSeen(&rec.Value))
 		n := g.nodes[rec.ID]
 		n.linkSeen = n.lastSeen
 	}
-	for _, ids := range g.kinds {
-		slices.Sort(ids)
-	}
+	g.order(nil)
 	return g, nil
 }
 

@@ -7,16 +7,15 @@ import (
 )
 
 // install puts a record in the place of its former self and keeps every index
-// in step. bulk leaves sorting the kinds to the caller. mu is held.
-func (g *Graph) install(r *record, lastSeen time.Time, bulk bool) {
+// in step, but for the order of kinds, which order restores. mu is held.
+func (g *Graph) install(r *record, lastSeen time.Time) {
 	n := &node{rec: r, item: r.item(), lastSeen: lastSeen}
 	if old := g.nodes[r.ID]; old != nil {
 		g.unindex(old)
 		n.linkSeen = old.linkSeen
-	} else if kind := kindOf(r.ID); bulk {
+	} else {
+		kind := kindOf(r.ID)
 		g.kinds[kind] = append(g.kinds[kind], r.ID)
-	} else if i, found := slices.BinarySearch(g.kinds[kind], r.ID); !found {
-		g.kinds[kind] = slices.Insert(g.kinds[kind], i, r.ID)
 	}
 	g.nodes[r.ID] = n
 	for _, rel := range r.Relations {
@@ -37,6 +36,40 @@ func (g *Graph) install(r *record, lastSeen time.Time, bulk bool) {
 		g.unpaired[r.ID] = struct{}{}
 	}
 	g.names.add(n.item)
+}
+
+// order sorts the kinds that grew: what was installed since was appended to
+// what is sorted up to had.
+func (g *Graph) order(had map[string]int) {
+	for kind, ids := range g.kinds {
+		if n := had[kind]; n < len(ids) {
+			slices.Sort(ids[n:])
+			if n > 0 && ids[n] < ids[n-1] {
+				g.kinds[kind] = merge(ids[:n], ids[n:])
+			}
+		}
+	}
+}
+
+// sizes tells how much of each kind is sorted.
+func (g *Graph) sizes() map[string]int {
+	had := make(map[string]int, len(g.kinds))
+	for kind, ids := range g.kinds {
+		had[kind] = len(ids)
+	}
+	return had
+}
+
+func merge(a, b []string) []string {
+	out := make([]string, 0, len(a)+len(b)+len(b)/2)
+	for len(a) > 0 && len(b) > 0 {
+		if a[0] < b[0] {
+			out, a = append(out, a[0]), a[1:]
+		} else {
+			out, b = append(out, b[0]), b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
 }
 
 func (g *Graph) unindex(n *node) {
@@ -60,6 +93,20 @@ func paired(r *record) bool {
 	return slices.ContainsFunc(r.Relations, func(rel Relation) bool {
 		return rel.Source == sourceLLDP && rel.current() && !rel.Missing
 	})
+}
+
+// pairedWith tells whether to is the one end that the neighbour is resolved to.
+func (r *record) pairedWith(to string) bool {
+	found := false
+	for _, rel := range r.Relations {
+		if rel.Source == sourceLLDP && rel.current() {
+			if rel.Missing || rel.To != to {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
 }
 
 func put(m map[string]map[string]struct{}, key, id string) {

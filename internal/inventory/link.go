@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -17,19 +18,53 @@ func (g *Graph) Links() []Link {
 	for from := range g.linked {
 		g.linksFrom(from, found)
 	}
-	return slices.SortedFunc(maps.Values(found), func(a, b Link) int { return cmp.Compare(a.ID, b.ID) })
+	return byID(found)
 }
 
 // LinksOf returns the links that end at an item or at one of its interfaces.
 func (g *Graph) LinksOf(id string) []Link {
-	return slices.DeleteFunc(g.Links(), func(l Link) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	ends := map[string]struct{}{}
+	g.ends(id, ends)
+	for part := range g.into[id] {
+		if g.owner(part) == id {
+			g.ends(part, ends)
+		}
+	}
+	found := map[string]Link{}
+	for end := range ends {
+		if _, linked := g.linked[end]; linked {
+			g.linksFrom(end, found)
+		}
+	}
+	maps.DeleteFunc(found, func(_ string, l Link) bool {
 		return l.A != id && l.B != id && l.DeviceA != id && l.DeviceB != id
 	})
+	return byID(found)
+}
+
+// ends adds an item and all that it is related to in either direction.
+func (g *Graph) ends(id string, ends map[string]struct{}) {
+	ends[id] = struct{}{}
+	for from := range g.into[id] {
+		ends[from] = struct{}{}
+	}
+	if n := g.nodes[id]; n != nil {
+		for _, r := range n.rec.Relations {
+			ends[r.To] = struct{}{}
+		}
+	}
+}
+
+func byID(found map[string]Link) []Link {
+	return slices.SortedFunc(maps.Values(found), func(a, b Link) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // Link returns one link by its ID.
 func (g *Graph) Link(id string) (Link, bool) {
-	for _, l := range g.Links() {
+	a, _, _ := strings.Cut(keyOf(id), "|")
+	for _, l := range g.LinksOf(a) {
 		if l.ID == id {
 			return l, true
 		}

@@ -90,6 +90,9 @@ func TestLinkLife(t *testing.T) {
 	check("a no longer hears b", BothEnds, 3, false)
 	b(5, nil)
 	check("neither hears", BothEnds, 3, true)
+	if l, ok := g.Link(link.ID); !ok || l != g.LinksOf("device/b")[0] || len(g.LinksOf("device/a")) != 1 {
+		t.Errorf("by ID %+v, of b %+v", l, g.LinksOf("device/b"))
+	}
 	if it, ok := g.Item(link.ID); !ok || !it.Missing || it.Kind != "link" {
 		t.Errorf("as an item: %+v", it)
 	}

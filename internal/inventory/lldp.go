@@ -96,7 +96,9 @@ func (g *Graph) pair(ctx context.Context, o Observation, at time.Time) error {
 		n := g.nodes[id]
 		switch {
 		case n.rec.Neighbour != nil:
-			if to, ok := g.peer(id, *n.rec.Neighbour); ok {
+			if to, ok := g.peer(id, *n.rec.Neighbour); ok && n.rec.pairedWith(to) {
+				heard = append(heard, id)
+			} else if ok {
 				e.item(id).relate(sourceLLDP, []Relation{{Type: ConnectedTo, To: to}}, true, at)
 				heard = append(heard, id)
 			} else {
@@ -205,7 +207,6 @@ func (g *Graph) owner(iface string) string {
 	r, _ := best(n.rec.Relations, PartOf)
 	return r.To
 }
-
 
 // peerPort finds the interface of node that the port ID names by its subtype,
 // or else the port's description.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"nocturne/internal/state"
@@ -64,9 +67,11 @@ func (e *edit) commit(ctx context.Context, seen map[string]bool) (created, chang
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	had := g.sizes()
 	for i := range recs {
-		g.install(&recs[i].Value, recs[i].Value.LastSeen, false)
+		g.install(&recs[i].Value, recs[i].Value.LastSeen)
 	}
+	g.order(had)
 	for id := range seen {
 		if n := g.nodes[id]; n != nil && e.at.After(n.lastSeen) {
 			n.lastSeen = e.at
@@ -104,8 +109,10 @@ func (g *Graph) Observe(ctx context.Context, o Observation) error {
 			faults = append(faults, fmt.Errorf("observe %s: fact of %q: wants a kind of lower-case letters and a key", seer, id))
 			continue
 		}
-		e.observe(o, seer, id, f)
 		seen[id] = true
+		if n := g.nodes[id]; n == nil || e.changed[id] != nil || !n.rec.says(o, seer, f) {
+			e.observe(o, seer, id, f)
+		}
 	}
 	if !o.Partial && len(faults) == 0 {
 		for id := range g.seers[seer] {
@@ -162,6 +169,68 @@ func (e *edit) observe(o Observation, seer, id string, f Fact) {
 	if f.Neighbour != nil || !o.Partial {
 		r.Neighbour = f.Neighbour
 	}
+}
+
+// says tells whether the record holds all that a fact would change, which is
+// so for nearly every fact of nearly every poll.
+func (r *record) says(o Observation, seer string, f Fact) bool {
+	if !r.Seers[seer] || f.Name != "" && r.Names[o.Source].Value != f.Name {
+		return false
+	}
+	claims := 0
+	for _, bySource := range r.Claims {
+		if _, ok := bySource[o.Source]; ok {
+			claims++
+		}
+	}
+	if !o.Partial && claims != len(f.Fields) {
+		return false
+	}
+	for name, v := range f.Fields {
+		if c, ok := r.Claims[name][o.Source]; !ok || c.Value != v {
+			return false
+		}
+	}
+	if f.Neighbour == nil && !o.Partial && r.Neighbour != nil || f.Neighbour != nil && (r.Neighbour == nil || *f.Neighbour != *r.Neighbour) {
+		return false
+	}
+	return r.saysRelations(o, f) && r.saysBinding(f)
+}
+
+func (r *record) saysRelations(o Observation, f Fact) bool {
+	held := 0
+	for _, rel := range r.Relations {
+		if rel.Source != o.Source || !rel.current() {
+			continue
+		}
+		held++
+		if rel.Missing || len(rel.Fields) > 0 {
+			return false
+		}
+	}
+	if held != len(f.Relations) && (!o.Partial || len(f.Relations) > 0) {
+		return false
+	}
+	for _, want := range f.Relations {
+		if !slices.ContainsFunc(r.Relations, func(rel Relation) bool {
+			kind, key, _ := strings.Cut(rel.To, "/")
+			return rel.Source == o.Source && rel.current() && rel.Type == want.Type && kind == want.Kind && key == want.Key
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *record) saysBinding(f Fact) bool {
+	if len(f.Binding) == 0 {
+		return true
+	}
+	if len(r.Bindings) == 0 {
+		return false
+	}
+	last := r.Bindings[len(r.Bindings)-1]
+	return last.Until.IsZero() && maps.Equal(last.Labels, f.Binding)
 }
 
 // lose notes that a seer no longer sees an item.
