@@ -216,6 +216,9 @@ func (x *Executor) admit(ctx context.Context, job, host, receipt string) error {
 		x.mu.Unlock()
 		if todo {
 			x.slots.add(Entry{Job: job, Host: host, Region: x.region(l.rec.Regions[host])}, receipt, time.Time{})
+			if l.isCanceled() { // whoever canceled may have looked before it waited
+				return x.skipWaiting(l)
+			}
 			return nil
 		}
 	}

@@ -61,7 +61,7 @@ func (x *Executor) begin() error {
 func (x *Executor) recover(id string) error {
 	j, err := x.rec.job(id)
 	if errors.Is(err, ErrNoJob) {
-		return x.rec.open.Delete(id, 0) // the end came between mark and job
+		return x.unmark(id) // the end came between mark and job
 	}
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (x *Executor) recover(id string) error {
 		}
 	}
 	if JobEnded(j.Phase) {
-		return x.rec.open.Delete(id, 0)
+		return x.unmark(id)
 	}
 	l, err := x.track(id)
 	if err != nil || l == nil {
@@ -96,6 +96,14 @@ func (x *Executor) recover(id string) error {
 	}
 	if l.isCanceled() {
 		return x.skipWaiting(l)
+	}
+	return nil
+}
+
+// unmark takes a job off the list of open ones.
+func (x *Executor) unmark(id string) error {
+	if err := x.rec.open.Delete(id, 0); err != nil && !errors.Is(err, state.ErrNotFound) {
+		return err
 	}
 	return nil
 }

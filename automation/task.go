@@ -160,10 +160,7 @@ func (x *Executor) ended(j jobRecord) error {
 		return err
 	}
 	metrics.GetOrCreateCounter(`nocturne_automation_jobs_ended_total{phase="` + j.Phase + `"}`).Inc()
-	if err := x.rec.open.Delete(j.Spec.ID, 0); err != nil && !errors.Is(err, state.ErrNotFound) {
-		return err
-	}
-	return nil
+	return x.unmark(j.Spec.ID)
 }
 
 func (x *Executor) cancelReason(l *liveJob) string {
