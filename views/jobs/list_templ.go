@@ -359,7 +359,7 @@ func Table(now time.Time, q ui.Query, rows []Row) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var17 string
-			templ_7745c5c3_Var17, templ_7745c5c3_Err = templ.JoinStringErrs(hosts(r.Hosts))
+			templ_7745c5c3_Var17, templ_7745c5c3_Err = templ.JoinStringErrs(Hosts(r.Hosts))
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `jobs/list.templ`, Line: 82, Col: 76}
 			}
@@ -414,7 +414,8 @@ func Table(now time.Time, q ui.Query, rows []Row) templ.Component {
 	})
 }
 
-func hosts(hs []string) string {
+// Hosts names the hosts of a job in one line: all of a few, else the first.
+func Hosts(hs []string) string {
 	switch len(hs) {
 	case 0:
 		return "–"

@@ -1,6 +1,6 @@
 // The rack wall: a rack's own state is the worst of its cells; a rack whose
 // sources are silent is hatched.
-import { on, rank, serverNow } from "./live.js";
+import { on, rank, serverNow, word } from "./live.js";
 import "./screen.js";
 
 const racks = [...document.querySelectorAll("[data-rack]")];
@@ -17,6 +17,19 @@ on("state", (_, __, els) => {
     if (rack && rack !== el) rack.dataset.state = worst(rack);
   }
 });
+
+// A cell that is pointed at or focused is named below: small ones show no name.
+const pick = document.getElementById("pick");
+function name(e) {
+  const cell = e.target.closest?.(".cell");
+  if (!cell) return;
+  const rack = cell.closest("[data-rack]").querySelector("header a").textContent;
+  const u = /(?:^| )u(\d+)/.exec(cell.className)[1];
+  pick.textContent = `${cell.textContent}, ${rack} U${u}, ${word(cell.dataset.state).toLowerCase()}`;
+}
+document.addEventListener("pointerover", name);
+document.addEventListener("focusin", name);
+document.addEventListener("pointerout", () => (pick.textContent = ""));
 
 // asOf holds the newest sample of each target, in unix seconds.
 function age(d) {
