@@ -11,12 +11,11 @@ import (
 	"nocturne/collector"
 	"nocturne/internal/need"
 	"nocturne/internal/snmpconn"
-	"nocturne/internal/snmpconn/snmptest"
 )
 
 // Good and bad targets side by side: each bad one is named, the rest goes on.
 func TestScheduledPolls(t *testing.T) {
-	addr := snmptest.Snmpd(t)
+	addr := snmpd(t)
 	var mu sync.Mutex
 	up := map[string]float64{}
 	s, err := collector.New(collector.Options{
@@ -79,7 +78,7 @@ func TestScheduledPolls(t *testing.T) {
 // BenchmarkPoll48 polls a full switch of 48 ports and reports this process'
 // CPU time a poll.
 func BenchmarkPoll48(b *testing.B) {
-	agents := snmptest.Simulator(b, need.Shared(b, "snmp", "bench"), "-devices", "1", "-live")
+	agents := simulator(b, need.Shared(b, "snmp", "bench"), "-devices", "1", "-live")
 	for _, cred := range []string{"v2c", "v3"} {
 		b.Run(cred, func(b *testing.B) {
 			s := New(snmpconn.New(snmpconn.Options{}), func(string) (snmpconn.Credential, error) { return credentials[cred], nil })

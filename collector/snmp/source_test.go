@@ -29,6 +29,18 @@ var credentials = map[string]snmpconn.Credential{
 	"wrongkey": {Version: "3", User: snmptest.User, AuthProtocol: "SHA", AuthPassphrase: "wrongwrong"},
 }
 
+// snmpd starts Debian's agent.
+func snmpd(t testing.TB) string {
+	t.Helper()
+	return snmptest.Snmpd(t, need.Binary(t, "snmpd", "snmpd"))
+}
+
+// simulator starts the shared simulator on a folder of walks.
+func simulator(t testing.TB, walks string, args ...string) snmptest.Agents {
+	t.Helper()
+	return snmptest.Simulator(t, need.Shared(t, "snmp", "simulator"), walks, args...)
+}
+
 func newSource() *Source {
 	return New(snmpconn.New(snmpconn.Options{Timeout: 500 * time.Millisecond}), func(name string) (snmpconn.Credential, error) {
 		c, ok := credentials[name]
@@ -84,7 +96,7 @@ func snmpget(t *testing.T, addr, oid string) string {
 }
 
 func TestPollOfSnmpd(t *testing.T) {
-	addr := snmptest.Snmpd(t)
+	addr := snmpd(t)
 	for _, version := range []string{"v1", "v2c", "v3"} {
 		r, err := pollOnce(t, newSource(), target("box", addr, version))
 		if err != nil || len(r.Partial) > 0 {
@@ -129,7 +141,7 @@ func TestPollOfSnmpd(t *testing.T) {
 }
 
 func TestPollErrors(t *testing.T) {
-	addr := snmptest.Snmpd(t)
+	addr := snmpd(t)
 	for name, tc := range map[string]struct{ addr, cred, says string }{
 		"community":     {addr, "wrong", "wrong community"},
 		"key":           {addr, "wrongkey", "wrong authentication passphrase"},
@@ -146,7 +158,7 @@ func TestPollErrors(t *testing.T) {
 // Names are not read with every poll, but at once when there are others; an
 // SNMPv3 engine that counts its boots on is followed.
 func TestIdentityIsReadSeldom(t *testing.T) {
-	agents := snmptest.Simulator(t, need.Shared(t, "snmp", "bench"), "-devices", "1", "-live", "-fault", "0:reboot=3s,reindex")
+	agents := simulator(t, need.Shared(t, "snmp", "bench"), "-devices", "1", "-live", "-fault", "0:reboot=3s,reindex")
 	for _, cred := range []string{"v2c", "v3"} {
 		t.Run(cred, func(t *testing.T) {
 			t.Parallel()
@@ -206,7 +218,7 @@ func TestAPollIsWholeOrSaysSo(t *testing.T) {
 	for i, f := range faults {
 		args = append(args, "-fault", strconv.Itoa(i+1)+":"+f)
 	}
-	agents := snmptest.Simulator(t, need.Shared(t, "snmp", "bench"), args...)
+	agents := simulator(t, need.Shared(t, "snmp", "bench"), args...)
 	good, err := pollOnce(t, newSource(), target("sw", agents.Address(0), "v2c"))
 	if err != nil || len(good.Partial) > 0 || len(good.Facts) != 49 {
 		t.Fatalf("%d facts, %v, %v", len(good.Facts), err, good.Partial)
@@ -262,7 +274,7 @@ var ifStatus = map[string]float64{"up": 1, "down": 2, "testing": 3, "unknown": 4
 
 func TestRecordedDevices(t *testing.T) {
 	dir := need.Shared(t, "snmp", "walks")
-	agents := snmptest.Simulator(t, dir)
+	agents := simulator(t, dir)
 	s := newSource()
 	ports, links := 0, 0
 	for i, file := range snmptest.Walks(t, dir) {

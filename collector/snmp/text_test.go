@@ -1,6 +1,7 @@
 package snmp
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -80,6 +81,21 @@ func TestLocalPorts(t *testing.T) {
 	} {
 		if got := n.of(tc.port, tc.l); got != tc.want {
 			t.Errorf("%d %+v: %q, want %q", tc.port, tc.l, got, tc.want)
+		}
+	}
+}
+
+func TestMetricsTable(t *testing.T) {
+	sizes := []int{len(row{}.v), len(row{}.has), len(iface{}.cached)}
+	if metrics[hcInOctets].name != "ifHCInOctets" || slices.ContainsFunc(sizes, func(n int) bool { return n != len(metrics) }) {
+		t.Errorf("%d metrics, at %d is %s", len(metrics), hcInOctets, metrics[hcInOctets].name)
+	}
+	seen := map[string]bool{}
+	for _, m := range metrics {
+		if id := m.entry.Plus(m.arc).String(); seen[id] || seen[m.name] {
+			t.Errorf("%s is there twice", m.name)
+		} else {
+			seen[id], seen[m.name] = true, true
 		}
 	}
 }

@@ -114,6 +114,9 @@ func (s *Session) classify(ctx context.Context, err error) *Error {
 	default:
 		return s.fail(Timeout, "no answer: unreachable, or wrong community (SNMPv%s does not tell which): %w", v, err)
 	}
+	if what, _, ok := strings.Cut(err.Error(), " Stack:"); ok { // gosnmp panicked over it
+		return s.fail(Garbled, "answer cannot be read: %s", what)
+	}
 	return s.fail(Garbled, "answer cannot be read: %w", err)
 }
 

@@ -2,6 +2,7 @@ package snmpconn_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -108,7 +109,7 @@ func TestWalkUnderFaults(t *testing.T) {
 		}
 	}
 	dir := need.Shared(t, "snmp", "bench")
-	agents := snmptest.Simulator(t, dir, append(args, "-devices", fmt.Sprint(len(faults)))...)
+	agents := simulator(t, dir, append(args, "-devices", fmt.Sprint(len(faults)))...)
 	var all sync.WaitGroup
 	for _, cred := range []snmpconn.Credential{v2c, v3user} {
 		for i, f := range faults {
@@ -169,7 +170,7 @@ func compare(t *testing.T, file string, cols []snmpconn.Column, err error) {
 func TestWalkFitsTheAgent(t *testing.T) {
 	dir := need.Shared(t, "snmp", "bench")
 	for _, size := range []string{"484", "1472"} {
-		agents := snmptest.Simulator(t, dir, "-devices", "1", "-max-msg", size)
+		agents := simulator(t, dir, "-devices", "1", "-max-msg", size)
 		for _, cred := range []snmpconn.Credential{v1, v2c, v3user} {
 			p := snmpconn.New(snmpconn.Options{})
 			cols, err := walk(t, p, agents.Address(0), cred, 20*time.Second, interfaceColumns()...)
@@ -196,9 +197,53 @@ func TestWalkFitsTheAgent(t *testing.T) {
 	}
 }
 
+// An agent that ignores GetBulk is not asked by it for ever.
+func TestGetBulkIsGivenUp(t *testing.T) {
+	agents := simulator(t, need.Shared(t, "snmp", "bench"), "-devices", "1", "-fault", "0:nobulk")
+	p := snmpconn.New(snmpconn.Options{Timeout: 2 * time.Second, Retries: -1})
+	for i := range 4 {
+		began := time.Now()
+		cols, err := walk(t, p, agents.Address(0), v2c, time.Minute, snmpconn.MustOID("1.3.6.1.2.1.2.2.1.2"))
+		if err != nil || len(cols[0].Rows) != 48 {
+			t.Fatalf("walk %d: %d rows, %v", i, len(cols[0].Rows), err)
+		}
+		if waited := time.Since(began) >= 2*time.Second; waited != (i < 2) {
+			t.Errorf("walk %d took %v", i, time.Since(began))
+		}
+	}
+}
+
+// Two sessions with one agent wait for each other, and their caller's context
+// ends the wait.
+func TestSessionsOfOneAgentTakeTurns(t *testing.T) {
+	agents := simulator(t, need.Shared(t, "snmp", "bench"), "-devices", "1", "-fault", "0:dead")
+	p := snmpconn.New(snmpconn.Options{Timeout: time.Minute})
+	s, err := p.Open(t.Context(), agents.Address(0), v2c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := p.Open(ctx, agents.Address(0), v2c); err == nil || !strings.Contains(err.Error(), "earlier session") {
+		t.Errorf("second session: %v", err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, leave)
+	if _, err := s.Walk(gone, snmpconn.MustOID("1.3.6.1.2.1.1")); snmpconn.ClassOf(err) != snmpconn.Canceled {
+		t.Errorf("walk of a caller that has left: %v", err)
+	}
+	s.Close()
+	s.Close() // twice is harmless
+	s, err = p.Open(t.Context(), agents.Address(0), v2c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+}
+
 // A table beyond the bound is an error, not an endless read.
 func TestWalkStopsAtTheBound(t *testing.T) {
-	agents := snmptest.Simulator(t, need.Shared(t, "snmp", "bench"), "-devices", "1")
+	agents := simulator(t, need.Shared(t, "snmp", "bench"), "-devices", "1")
 	p := snmpconn.New(snmpconn.Options{MaxRows: 10})
 	cols, err := walk(t, p, agents.Address(0), v2c, 10*time.Second, snmpconn.MustOID("1.3.6.1.2.1.2.2.1.2"))
 	if snmpconn.ClassOf(err) != snmpconn.Bound || len(cols[0].Rows) != 10 {
@@ -210,7 +255,7 @@ func TestWalkStopsAtTheBound(t *testing.T) {
 func TestRecordedWalks(t *testing.T) {
 	dir := need.Shared(t, "snmp", "walks")
 	files := snmptest.Walks(t, dir)
-	agents := snmptest.Simulator(t, dir)
+	agents := simulator(t, dir)
 	for i, file := range files {
 		values := recordedValues(t, file)
 		p := snmpconn.New(snmpconn.Options{})

@@ -24,6 +24,18 @@ var (
 	}
 )
 
+// snmpd starts Debian's agent.
+func snmpd(t testing.TB) string {
+	t.Helper()
+	return snmptest.Snmpd(t, need.Binary(t, "snmpd", "snmpd"))
+}
+
+// simulator starts the shared simulator on a folder of walks.
+func simulator(t testing.TB, walks string, args ...string) snmptest.Agents {
+	t.Helper()
+	return snmptest.Simulator(t, need.Shared(t, "snmp", "simulator"), walks, args...)
+}
+
 // walk opens a session and walks the roots within a deadline.
 func walk(t *testing.T, p *snmpconn.Pool, addr string, c snmpconn.Credential, within time.Duration, roots ...snmpconn.OID) ([]snmpconn.Column, error) {
 	t.Helper()
@@ -71,7 +83,7 @@ func names(cols []snmpconn.Column) []string {
 }
 
 func TestWalkSeesWhatSnmpwalkSees(t *testing.T) {
-	addr := snmptest.Snmpd(t)
+	addr := snmpd(t)
 	p := snmpconn.New(snmpconn.Options{})
 	for _, c := range []snmpconn.Credential{v1, v2c, v3user} {
 		for _, root := range []string{"1.3.6.1.2.1.2", "1.3.6.1.2.1.31.1.1", "1.3.6.1.2.1.1", "1.3.6.1.2.1.99.1"} {
@@ -88,7 +100,7 @@ func TestWalkSeesWhatSnmpwalkSees(t *testing.T) {
 }
 
 func TestGetReadsValuesAndWhatIsNotThere(t *testing.T) {
-	addr := snmptest.Snmpd(t)
+	addr := snmpd(t)
 	p := snmpconn.New(snmpconn.Options{})
 	for _, c := range []snmpconn.Credential{v1, v2c, v3user} {
 		s, err := p.Open(t.Context(), addr, c)
@@ -107,7 +119,7 @@ func TestGetReadsValuesAndWhatIsNotThere(t *testing.T) {
 }
 
 func TestErrorsSayWhatIsWrong(t *testing.T) {
-	addr := snmptest.Snmpd(t)
+	addr := snmpd(t)
 	change := func(f func(*snmpconn.Credential)) snmpconn.Credential {
 		c := v3user
 		f(&c)

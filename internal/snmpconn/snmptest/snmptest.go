@@ -16,8 +16,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"nocturne/internal/need"
 )
 
 // What Snmpd and Simulator accept.
@@ -32,10 +30,9 @@ const (
 const startTime = 30 * time.Second
 
 // Snmpd starts Debian's snmpd with a community for v1 and v2c, and a v3 user
-// with SHA and AES, and returns its address.
-func Snmpd(t testing.TB, extra ...string) string {
+// with SHA and AES, and returns its address. bin is the program.
+func Snmpd(t testing.TB, bin string, extra ...string) string {
 	t.Helper()
-	bin := need.Binary(t, "snmpd", "snmpd")
 	dir := t.TempDir()
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
 	conf := []string{
@@ -67,14 +64,14 @@ func (a Agents) Address(i int) string {
 	return fmt.Sprintf("%d.%d.%d.%d:%d", a.first[0], a.first[1], n>>8&255, n&255, a.Port)
 }
 
-// Simulator builds and starts the simulator on a folder of walks; args are
-// its further flags.
-func Simulator(t testing.TB, walks string, args ...string) Agents {
+// Simulator builds the simulator whose source is in the folder src and starts
+// it on a folder of walks; args are its further flags.
+func Simulator(t testing.TB, src, walks string, args ...string) Agents {
 	t.Helper()
 	a := Agents{Port: freePort(t), first: [4]byte{127, 41, 0, 1}}
 	base := append([]string{"-walks", walks, "-listen", "127.41.0.1", "-port", strconv.Itoa(a.Port),
 		"-community", Community, "-v3-user", User, "-v3-auth", "SHA:" + AuthPass, "-v3-priv", "AES:" + PrivPass}, args...)
-	run(t, exec.CommandContext(context.Background(), simulator(t), base...), " devices, ")
+	run(t, exec.CommandContext(context.Background(), simulator(t, src), base...), " devices, ")
 	return a
 }
 
@@ -85,9 +82,8 @@ var build struct {
 }
 
 // simulator returns the simulator's program, built once a test binary.
-func simulator(t testing.TB) string {
+func simulator(t testing.TB, src string) string {
 	t.Helper()
-	src := need.Shared(t, "snmp", "simulator")
 	build.once.Do(func() {
 		dir, err := os.MkdirTemp("", "nocturne-snmpsim-")
 		if err != nil {
