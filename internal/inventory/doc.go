@@ -46,8 +46,10 @@
 //	  name: Leaf 1
 //	  fields: {role: leaf}
 //	  seen: {snmp: {sysName: leaf1}} # what discovery said; kept as its claim
+//	  names: {snmp: leaf1}           # likewise, of the name
 //	relations:
 //	- {from: host/web-1, type: powered-by, to: device/pdu1, fields: {feed: A}}
+//	- {from: a/b, type: part-of, to: c/d, source: snmp} # discovered; import when left out
 //
 // u is the lowest unit, counted from 1 at the bottom; u and height go in half
 // units; height is 1 when left out. An import adds and changes, it takes

@@ -215,3 +215,63 @@ func bindings(g *Graph) (n int) {
 	}
 	return n
 }
+
+// TestSays: where the short way says that a fact brings nothing new, the long
+// way changes nothing, and the other way round.
+func TestSays(t *testing.T) {
+	_, r := need.Seed(t)
+	random := func() Fact {
+		f := Fact{Kind: "instance", Key: "u1", Name: []string{"", "a", "b"}[r.IntN(3)], Fields: map[string]string{}}
+		for _, name := range []string{"x", "y"} {
+			if r.IntN(3) > 0 {
+				f.Fields[name] = fmt.Sprint(r.IntN(2))
+			}
+		}
+		for _, rel := range []FactRelation{{RunsOn, "hypervisor", "h1"}, {RunsOn, "hypervisor", "h2"}, {MemberOf, "cloud", "c"}} {
+			if r.IntN(2) == 0 {
+				f.Relations = append(f.Relations, rel)
+			}
+		}
+		if r.IntN(3) > 0 {
+			f.Binding = map[string]string{"id": fmt.Sprint(r.IntN(2))}
+		}
+		if r.IntN(3) == 0 {
+			f.Neighbour = &Neighbour{SysName: fmt.Sprint(r.IntN(2))}
+		}
+		return f
+	}
+	g := newGraph(t)
+	short := 0
+	for n := range 1000 {
+		o := Observation{Source: []string{"snmp", "linux"}[r.IntN(2)], Target: "t", At: minute(n), Partial: r.IntN(2) == 0}
+		f := random()
+		if n > 0 && r.IntN(3) == 0 { // the same again
+			if err := g.Observe(t.Context(), Observation{Source: o.Source, Target: o.Target, At: o.At, Facts: []Fact{f}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if node := g.nodes["instance/u1"]; node != nil {
+			long := g.edit(o.At)
+			long.observe(o, o.Source+"/t", "instance/u1", f)
+			says, same := node.rec.says(o, o.Source+"/t", f), node.rec.same(long.changed["instance/u1"])
+			if says && !same || same && !says && !odd(o, f) {
+				t.Fatalf("step %d: says %v, same %v: %+v of %+v", n, says, same, f, node.rec)
+			}
+			if says {
+				short++
+			}
+		}
+		o.Facts = []Fact{f}
+		if err := g.Observe(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("the short way in %d of 1000", short)
+	if short < 100 {
+		t.Error("the short way is hardly ever taken")
+	}
+}
+
+// odd tells the facts for which the short way may leave it to the long one: a
+// partial one of some relations.
+func odd(o Observation, f Fact) bool { return o.Partial && len(f.Relations) > 0 }

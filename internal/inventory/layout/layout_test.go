@@ -62,7 +62,7 @@ func randomGraph(r *rand.Rand) Graph {
 
 func TestBlocksProperties(t *testing.T) {
 	_, r := need.Seed(t)
-	for range 150 {
+	for range 50 {
 		g := randomGraph(r)
 		checkMap(t, g, Blocks(g))
 		shuffled := g
@@ -193,7 +193,7 @@ func TestLanes(t *testing.T) {
 func TestAddingAHost(t *testing.T) {
 	_, r := need.Seed(t)
 	moved, steps := 0, 0
-	for range 60 {
+	for range 40 {
 		var g Graph
 		for s := range 1 + r.IntN(4) {
 			leafSpine(&g, fmt.Sprintf("s%d", s), 1+r.IntN(4), 2+r.IntN(30), func(int) int { return 1 + r.IntN(12) }, r.IntN(2) == 0)
