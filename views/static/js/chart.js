@@ -4,7 +4,8 @@ import { on, serverNow } from "./live.js";
 import { say } from "./units.js";
 
 const LIVE_POINTS = 900; // 15 minutes at 1 s
-const DASHES = [[], [7, 3], [2, 3], [11, 4, 2, 4], [5, 5], [1, 4]];
+const DASHES = [[], [10, 4], [3, 3], [14, 4, 3, 4], [6, 6], [1, 4]];
+const BINARY = Array.from({ length: 52 }, (_, i) => 2 ** i);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 class Panel {
@@ -106,13 +107,13 @@ class Panel {
       tzDate: (t) => uPlot.tzDate(new Date(t * 1000), "Etc/UTC"),
       scales: { x: { range: () => this.xRange() }, y: { range: (_, lo, hi) => this.yRange(lo, hi) } },
       axes: [
-        { ...axis, space: 90, values: [
+        { ...axis, space: 90, size: 30, values: [
           [86400, "{DD} {MMM}", null, null, null, null, null, null, 1],
           [3600, "{HH}:{mm}", "\n{DD} {MMM}", null, null, null, null, null, 1],
           [60, "{HH}:{mm}", null, null, null, null, null, null, 1],
           [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1],
         ] },
-        { ...axis, size: 78, space: 34, values: (_, vs) => vs.map((v) => say(v, this.unit)) },
+        { ...axis, size: 70, space: 34, ...(this.unit === "bytes" && { incrs: BINARY }), values: (_, vs) => vs.map((v) => say(v, this.unit)) },
       ],
       series: [{}, ...this.series.map((_, i) => this.line(i))],
       hooks: { draw: [(u) => this.endLabels(u)], setCursor: [(u) => this.values(u.cursor.idx)] },
@@ -165,6 +166,7 @@ class Panel {
     ctx.save();
     ctx.font = `600 ${11.5 * ratio}px ${css("--sans")}`;
     ctx.textBaseline = "middle";
+    ctx.textAlign = "left";
     const x = u.bbox.left + u.bbox.width + 8 * ratio;
     for (const e of ends) {
       ctx.fillStyle = css(`--series-${(e.i % 6) + 1}`);
