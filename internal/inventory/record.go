@@ -169,7 +169,7 @@ func (r *record) bind(ls map[string]string, at time.Time) {
 		b.Until = at
 	}
 	if len(ls) > 0 {
-		r.Bindings = append(r.Bindings, Binding{Item: r.ID, Labels: ls, Since: at})
+		r.Bindings = append(r.Bindings, Binding{Item: r.ID, Labels: maps.Clone(ls), Since: at})
 	}
 	r.Bindings = forget(r.Bindings, func(x Binding) bool { return !x.Until.IsZero() })
 }
