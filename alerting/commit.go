@@ -200,7 +200,11 @@ func (e *Engine) Ack(_ context.Context, fingerprint, by, note string) error {
 	t := e.active[fingerprint]
 	e.mu.RUnlock()
 	if t == nil || t.rec.Alert.Phase != Firing {
-		return fmt.Errorf("acknowledge alert %s: %w", fingerprint, ErrNotFiring)
+		err := ErrNotFiring
+		if _, ever := e.Alert(fingerprint); !ever {
+			err = ErrNotFound
+		}
+		return fmt.Errorf("acknowledge alert %s: %w", fingerprint, err)
 	}
 	ack := &Ack{By: by, At: time.Now().UTC(), Note: note}
 	stored, _, err := e.alerts.Update(t.rec.Alert.Episode, func(r *record, exists bool) error {
@@ -233,5 +237,5 @@ func (e *Engine) Ack(_ context.Context, fingerprint, by, note string) error {
 // ErrNotFiring is the answer to an acknowledgement of what does not fire.
 var ErrNotFiring = errors.New("the alert is not firing")
 
-// ErrNoEpisode is the answer where no such episode was.
-var ErrNoEpisode = state.ErrNotFound
+// ErrNotFound is the answer where no such alert, episode or incident was.
+var ErrNotFound = state.ErrNotFound

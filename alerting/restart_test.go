@@ -56,8 +56,8 @@ func TestAckOnlyWhatFires(t *testing.T) {
 	h := newHouse(t, serviceRules)
 	h.put(time.Now().Add(-time.Minute), 0, unit...)
 	h.eval(time.Now().Add(-59 * time.Second))
-	for _, fp := range []string{"nope", h.one().Fingerprint} {
-		if err := h.e.Ack(t.Context(), fp, "person:ada", ""); !errors.Is(err, ErrNotFiring) {
+	for fp, want := range map[string]error{"nope": ErrNotFound, h.one().Fingerprint: ErrNotFiring} {
+		if err := h.e.Ack(t.Context(), fp, "person:ada", ""); !errors.Is(err, want) {
 			t.Errorf("acknowledge %s: %v", fp, err)
 		}
 	}

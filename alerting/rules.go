@@ -96,7 +96,10 @@ func parse(files []File) (groups []*group, faults []*RuleError) {
 		whole := gs == nil
 		for _, err := range errs {
 			fault := ruleFault(f.Name, err)
-			faults = append(faults, fault)
+			// rulefmt reads a file twice, and says what is no YAML twice.
+			if n := len(faults); n == 0 || faults[n-1].Error() != fault.Error() {
+				faults = append(faults, fault)
+			}
 			switch {
 			case fault.index > 0:
 				bad[fmt.Sprintf("%s/%d", fault.Group, fault.index)] = true

@@ -453,3 +453,9 @@ func TestSkips(t *testing.T) {
 		}
 	})
 }
+
+// The concrete types are what the interfaces ask for.
+var (
+	_ Alerts = (*alerting.Engine)(nil)
+	_ Jobs   = (*automation.Executor)(nil)
+)
