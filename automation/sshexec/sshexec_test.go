@@ -33,7 +33,7 @@ func runner(t *testing.T, cred sshconn.Credential, knownHosts []byte) *Runner {
 	}
 	p, err := sshconn.New(sshconn.Options{
 		Credential: func(string) (sshconn.Credential, error) { return cred, nil },
-		HostKeys:   known, Silence: time.Second, Session: time.Second, Handshake: time.Second,
+		HostKeys:   known, Silence: time.Second, Session: 2 * time.Second, Handshake: 3 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func TestSentAgreesWithTheJournal(t *testing.T) {
 			recorded := 0
 			exit, err := r.Run(t.Context(), h, "region-"+strconv.Itoa(i%3), "echo hi", automation.RunOptions{
 				BeforeSend: func(context.Context) error { recorded++; return nil },
-				Output:     &out, Timeout: 3 * time.Second,
+				Output:     &out, Timeout: 8 * time.Second,
 			})
 			j.mu.Lock()
 			started := j.starts[hosts[i].String()]

@@ -180,9 +180,9 @@ func TestFaultModes(t *testing.T) {
 		rules = append(rules, fleet.Rule{Mode: m, From: first, To: first})
 		addr[m], first = first, first.Next()
 	}
-	r := startFleet(t, "127.81.0.1+16", fleet.Config{Faults: rules, HugeBytes: 4 << 20, SlowEvery: 10 * time.Millisecond, SlowChunks: 60})
+	r := startFleet(t, "127.81.0.1+16", fleet.Config{Faults: rules, HugeBytes: 4 << 20, SlowEvery: 10 * time.Millisecond, SlowChunks: 150})
 	p := newPool(t, r.known, func(o *Options) {
-		o.Handshake, o.Session, o.Silence = time.Second, 500*time.Millisecond, 500*time.Millisecond
+		o.Handshake, o.Session, o.Silence = 3*time.Second, 2*time.Second, time.Second
 		o.MaxOutput = 64 << 10
 		o.OpeningsPerRegion = 16
 	})
@@ -213,7 +213,7 @@ func TestFaultModes(t *testing.T) {
 			case m == fleet.OK && out.String() != "hi\n",
 				m == fleet.ExitNonZero && (exit != 3 || !strings.Contains(out.String(), "simulated failure")),
 				m != fleet.ExitNonZero && exit != 0,
-				m == fleet.SlowOutput && strings.Count(out.String(), "\n") != 60,
+				m == fleet.SlowOutput && strings.Count(out.String(), "\n") != 150,
 				m == fleet.HugeOutput && (out.Len() > 64<<10+64 || !strings.HasSuffix(out.String(), "[output cut after 65536 bytes]\n")):
 				t.Errorf("exit %d, output %.80q of %d bytes", exit, out.String(), out.Len())
 			}
