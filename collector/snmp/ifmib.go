@@ -175,17 +175,19 @@ func deviceLabels(name, instance string) labels.Labels {
 	return labels.FromStrings(model.MetricNameLabel, name, "job", "snmp", "instance", instance)
 }
 
-// readInterfaces reads what names the interfaces. With a part missing it adds
-// to what was known; the interfaces that are gone are known only when whole.
+// readInterfaces reads what names the interfaces. Labels made of half a name
+// would be new series: without every column that makes labels, what was known
+// stays as it was.
 func (p *poll) readInterfaces(ctx context.Context) (whole bool) {
 	a, okA := p.walkColumns(ctx, "interface names (ifTable)", ifEntry, []uint32{2, 3, 5, 6})
 	b, okB := p.walkColumns(ctx, "interface names (ifXTable)", ifXEntry, []uint32{1, 15, 18})
-	whole = okA && okB
+	if a[2].Err != nil || b[1].Err != nil || b[18].Err != nil {
+		return false
+	}
 	found := map[uint32]*iface{}
-	each := func(rows []snmpconn.Var, entry snmpconn.OID, arc uint32, set func(*iface, snmpconn.Var)) {
-		root := entry.Plus(arc)
-		for _, v := range rows {
-			index := v.Index(root)
+	each := func(c snmpconn.Column, set func(*iface, snmpconn.Var)) {
+		for _, v := range c.Rows {
+			index := v.Index(c.Root)
 			if len(index) != 1 {
 				continue
 			}
@@ -197,39 +199,26 @@ func (p *poll) readInterfaces(ctx context.Context) (whole bool) {
 			set(i, v)
 		}
 	}
-	each(a[2], ifEntry, 2, func(i *iface, v snmpconn.Var) { i.descr = clean(v.Text()) })
-	each(a[3], ifEntry, 3, func(i *iface, v snmpconn.Var) { i.ifType = v.Text() })
-	each(a[5], ifEntry, 5, func(i *iface, v snmpconn.Var) { i.speed = v.Text() })
-	each(a[6], ifEntry, 6, func(i *iface, v snmpconn.Var) { i.mac = physAddress(v) })
-	each(b[1], ifXEntry, 1, func(i *iface, v snmpconn.Var) { i.name = clean(v.Text()) })
-	each(b[15], ifXEntry, 15, func(i *iface, v snmpconn.Var) {
+	each(a[2], func(i *iface, v snmpconn.Var) { i.descr = clean(v.Text()) })
+	each(a[3], func(i *iface, v snmpconn.Var) { i.ifType = v.Text() })
+	each(a[5], func(i *iface, v snmpconn.Var) { i.speed = v.Text() })
+	each(a[6], func(i *iface, v snmpconn.Var) { i.mac = physAddress(v) })
+	each(b[1], func(i *iface, v snmpconn.Var) { i.name = clean(v.Text()) })
+	each(b[15], func(i *iface, v snmpconn.Var) {
 		if mega, ok := v.Uint(); ok && mega > 0 {
 			i.speed = strconv.FormatUint(mega*1_000_000, 10)
 		}
 	})
-	each(b[18], ifXEntry, 18, func(i *iface, v snmpconn.Var) { i.alias = clean(v.Text()) })
-	if !whole {
-		// Half a name would be a new interface: take nothing of such a read
-		// but what is new and fully named.
-		p.keepKnown(found, okB)
-	}
+	each(b[18], func(i *iface, v snmpconn.Var) { i.alias = clean(v.Text()) })
 	for index, i := range found {
 		i.name = cmp.Or(i.name, i.descr, "if"+i.indexText())
 		if old := p.d.ifaces[index]; old != nil && old.same(i) {
 			i.cached = old.cached
+			i.mac, i.ifType, i.speed = cmp.Or(i.mac, old.mac), cmp.Or(i.ifType, old.ifType), cmp.Or(i.speed, old.speed)
 		}
 	}
 	p.d.ifaces = found
-	return whole
-}
-
-// keepKnown replaces what a partial read found by what was known before, and
-// drops new interfaces whose name may be another.
-func (p *poll) keepKnown(found map[uint32]*iface, namesWhole bool) {
-	if !namesWhole {
-		clear(found)
-	}
-	maps.Copy(found, p.d.ifaces)
+	return okA && okB
 }
 
 func sorted(m map[uint32]*iface) []*iface {

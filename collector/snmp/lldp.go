@@ -51,20 +51,24 @@ type localPort struct {
 }
 
 // readNeighbours returns the neighbours by the name of the local interface.
-// An interface that hears several has the one heard last.
+// An interface that hears several has the one heard last. With any of it
+// missing there are none: half an identifier, or a port taken for an ifIndex,
+// would be a link that is not there.
 func (p *poll) readNeighbours(ctx context.Context) map[string]*collector.Neighbour {
 	tables := lldpV1
-	list := p.walkNeighbours(ctx, lldpV1)
-	if len(list) == 0 {
+	list, ok := p.walkNeighbours(ctx, lldpV1)
+	if ok && len(list) == 0 {
 		tables = lldpV2
-		list = p.walkNeighbours(ctx, lldpV2)
+		list, ok = p.walkNeighbours(ctx, lldpV2)
 	}
-	if len(list) == 0 {
+	if !ok || len(list) == 0 {
 		return nil
 	}
 	var ports map[uint32]*localPort
 	if tables.local != nil {
-		ports = p.walkLocalPorts(ctx, tables.local)
+		if ports, ok = p.walkLocalPorts(ctx, tables.local); !ok {
+			return nil
+		}
 	}
 	names := p.d.names()
 	best := map[string]*heard{}
@@ -81,18 +85,17 @@ func (p *poll) readNeighbours(ctx context.Context) map[string]*collector.Neighbo
 	return out
 }
 
-func (p *poll) walkNeighbours(ctx context.Context, t lldpTables) []*heard {
+func (p *poll) walkNeighbours(ctx context.Context, t lldpTables) ([]*heard, bool) {
 	arcs := make([]uint32, 7)
 	for i := range arcs {
 		arcs[i] = t.first + uint32(i)
 	}
-	cols, _ := p.walkColumns(ctx, "neighbours (LLDP)", t.remote, arcs)
+	cols, ok := p.walkColumns(ctx, "neighbours (LLDP)", t.remote, arcs)
 	rows := map[string]*heard{}
 	var list []*heard
 	for i, arc := range arcs {
-		root := t.remote.Plus(arc)
-		for _, v := range cols[arc] {
-			index := v.Index(root)
+		for _, v := range cols[arc].Rows {
+			index := v.Index(cols[arc].Root)
 			if len(index) != t.indexLen {
 				continue
 			}
@@ -113,7 +116,7 @@ func (p *poll) walkNeighbours(ctx context.Context, t lldpTables) []*heard {
 			whole = append(whole, h)
 		}
 	}
-	return whole
+	return whole, ok
 }
 
 // set takes over one column, counted from ChassisIdSubtype.
@@ -137,13 +140,12 @@ func (h *heard) set(column int, v snmpconn.Var) {
 	}
 }
 
-func (p *poll) walkLocalPorts(ctx context.Context, entry snmpconn.OID) map[uint32]*localPort {
-	cols, _ := p.walkColumns(ctx, "local ports (LLDP)", entry, []uint32{2, 3, 4})
+func (p *poll) walkLocalPorts(ctx context.Context, entry snmpconn.OID) (map[uint32]*localPort, bool) {
+	cols, ok := p.walkColumns(ctx, "local ports (LLDP)", entry, []uint32{2, 3, 4})
 	out := map[uint32]*localPort{}
-	for arc, rows := range cols {
-		root := entry.Plus(arc)
-		for _, v := range rows {
-			index := v.Index(root)
+	for arc, c := range cols {
+		for _, v := range c.Rows {
+			index := v.Index(c.Root)
 			if len(index) != 1 {
 				continue
 			}
@@ -165,7 +167,7 @@ func (p *poll) walkLocalPorts(ctx context.Context, entry snmpconn.OID) map[uint3
 	for _, l := range out {
 		_, l.text = portID(l.sub, l.id)
 	}
-	return out
+	return out, ok
 }
 
 // ifNames finds interfaces by whatever an agent calls them. A text that two

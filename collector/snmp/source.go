@@ -274,7 +274,7 @@ func fields(pairs ...string) map[string]string {
 
 // walkColumns walks the columns of a table and returns what it found, by the
 // root's arc. what names the table where a part was not seen.
-func (p *poll) walkColumns(ctx context.Context, what string, table snmpconn.OID, arcs []uint32) (map[uint32][]snmpconn.Var, bool) {
+func (p *poll) walkColumns(ctx context.Context, what string, table snmpconn.OID, arcs []uint32) (map[uint32]snmpconn.Column, bool) {
 	roots := make([]snmpconn.OID, len(arcs))
 	for i, a := range arcs {
 		roots[i] = table.Plus(a)
@@ -283,9 +283,9 @@ func (p *poll) walkColumns(ctx context.Context, what string, table snmpconn.OID,
 	if err != nil {
 		p.missed(cmp.Or(what, table.String()), err)
 	}
-	out := make(map[uint32][]snmpconn.Var, len(cols))
+	out := make(map[uint32]snmpconn.Column, len(cols))
 	for i, c := range cols {
-		out[arcs[i]] = c.Rows
+		out[arcs[i]] = c
 	}
 	return out, err == nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -197,7 +198,7 @@ func threeLives(t *testing.T, s *Source, tg collector.Target) {
 	}
 }
 
-// keys lists what a poll says there is: its series and its items.
+// keys lists what a poll says there is: its series, items and links.
 func keys(r collector.Result) []string {
 	var out []string
 	for _, s := range r.Samples {
@@ -205,6 +206,9 @@ func keys(r collector.Result) []string {
 	}
 	for _, f := range r.Facts {
 		out = append(out, f.Kind+"/"+f.Key)
+		if f.Neighbour != nil {
+			out = append(out, fmt.Sprintf("%s/%s hears %+v", f.Kind, f.Key, *f.Neighbour))
+		}
 	}
 	slices.Sort(out)
 	return out
@@ -218,9 +222,9 @@ func TestAPollIsWholeOrSaysSo(t *testing.T) {
 	for i, f := range faults {
 		args = append(args, "-fault", strconv.Itoa(i+1)+":"+f)
 	}
-	agents := simulator(t, need.Shared(t, "snmp", "bench"), args...)
+	agents := simulator(t, need.Shared(t, "snmp", "walks"), append(args, "-only", "vrp_5720")...)
 	good, err := pollOnce(t, newSource(), target("sw", agents.Address(0), "v2c"))
-	if err != nil || len(good.Partial) > 0 || len(good.Facts) != 49 {
+	if err != nil || len(good.Partial) > 0 || len(good.Facts) < 60 {
 		t.Fatalf("%d facts, %v, %v", len(good.Facts), err, good.Partial)
 	}
 	want := keys(good)

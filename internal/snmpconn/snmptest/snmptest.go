@@ -5,7 +5,6 @@ package snmptest
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -34,9 +33,7 @@ const startTime = 30 * time.Second
 func Snmpd(t testing.TB, bin string, extra ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
 	conf := []string{
-		"agentaddress udp:" + addr,
 		"rocommunity " + Community + " 127.0.0.0/8",
 		fmt.Sprintf("createUser %s SHA %q AES %q", User, AuthPass, PrivPass),
 		"rouser " + User + " priv",
@@ -46,10 +43,13 @@ func Snmpd(t testing.TB, bin string, extra ...string) string {
 	if err := os.WriteFile(file, []byte(strings.Join(append(conf, extra...), "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(context.Background(), bin, "-f", "-Lo", "-C", "-c", file)
-	cmd.Env = append(os.Environ(), "SNMP_PERSISTENT_DIR="+dir, "SNMPCONFPATH="+dir)
-	run(t, cmd, "NET-SNMP version")
-	return addr
+	var port int
+	start(t, func(port int) (*exec.Cmd, string) {
+		cmd := exec.Command(bin, "-f", "-Lo", "-C", "-c", file, "udp:127.0.0.1:"+strconv.Itoa(port))
+		cmd.Env = append(os.Environ(), "SNMP_PERSISTENT_DIR="+dir, "SNMPCONFPATH="+dir)
+		return cmd, "NET-SNMP version"
+	}, &port)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // Agents is a running simulator.
@@ -66,31 +66,38 @@ func (a Agents) Address(i int) string {
 
 // Simulator builds the simulator whose source is in the folder src and starts
 // it on a folder of walks; args are its further flags.
-func Simulator(t testing.TB, src, walks string, args ...string) Agents {
+func Simulator(t testing.TB, src, walks string, args ...string) (a Agents) {
 	t.Helper()
-	a := Agents{Port: freePort(t), first: [4]byte{127, 41, 0, 1}}
-	base := append([]string{"-walks", walks, "-listen", "127.41.0.1", "-port", strconv.Itoa(a.Port),
-		"-community", Community, "-v3-user", User, "-v3-auth", "SHA:" + AuthPass, "-v3-priv", "AES:" + PrivPass}, args...)
-	run(t, exec.CommandContext(context.Background(), simulator(t, src), base...), " devices, ")
+	base := append([]string{"-walks", walks, "-listen", "127.41.0.1", "-community", Community,
+		"-v3-user", User, "-v3-auth", "SHA:" + AuthPass, "-v3-priv", "AES:" + PrivPass}, args...)
+	start(t, func(port int) (*exec.Cmd, string) {
+		return exec.Command(simulator(t, src), append(base, "-port", strconv.Itoa(port))...), " devices, "
+	}, &a.Port)
+	a.first = [4]byte{127, 41, 0, 1}
 	return a
 }
 
 var build struct {
-	once sync.Once
-	path string
-	err  error
+	once      sync.Once
+	dir, path string
+	err       error
+}
+
+// Main runs the tests of a package that uses Simulator, and removes the
+// program that was built for them.
+func Main(m *testing.M) int {
+	defer func() { _ = os.RemoveAll(build.dir) }()
+	return m.Run()
 }
 
 // simulator returns the simulator's program, built once a test binary.
 func simulator(t testing.TB, src string) string {
 	t.Helper()
 	build.once.Do(func() {
-		dir, err := os.MkdirTemp("", "nocturne-snmpsim-")
-		if err != nil {
-			build.err = err
+		if build.dir, build.err = os.MkdirTemp("", "nocturne-snmpsim-"); build.err != nil {
 			return
 		}
-		build.path = filepath.Join(dir, "snmpsim")
+		build.path = filepath.Join(build.dir, "snmpsim")
 		cmd := exec.Command("go", "build", "-o", build.path, ".")
 		cmd.Dir = src
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -103,8 +110,28 @@ func simulator(t testing.TB, src string) string {
 	return build.path
 }
 
-// run starts a program, waits until it says ready, and ends it with the test.
-func run(t testing.TB, cmd *exec.Cmd, ready string) {
+// start starts a program on a free port, again where another one takes the
+// port between the look and the start, and ends it with the test. command
+// makes it for a port, with what it says once it is up.
+func start(t testing.TB, command func(port int) (*exec.Cmd, string), port *int) {
+	t.Helper()
+	var said string
+	for range 5 {
+		*port = freePort(t)
+		cmd, ready := command(*port)
+		up := false
+		if up, said = run(t, cmd, ready); up {
+			return
+		}
+		if !strings.Contains(said, "in use") && !strings.Contains(said, "Error opening") {
+			break
+		}
+	}
+	t.Fatalf("agent has not started: %s", said)
+}
+
+// run starts a program and waits until it says ready or has ended.
+func run(t testing.TB, cmd *exec.Cmd, ready string) (ok bool, said string) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -117,15 +144,15 @@ func run(t testing.TB, cmd *exec.Cmd, ready string) {
 	_ = w.Close()
 	up, done := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	var said strings.Builder // read only after done
+	var out strings.Builder // read only after done
 	go func() {
 		defer close(done)
 		for sc := bufio.NewScanner(r); sc.Scan(); {
 			if strings.Contains(sc.Text(), ready) {
 				once.Do(func() { close(up) })
 			}
-			if said.Len() < 1<<16 {
-				said.WriteString(sc.Text() + "\n")
+			if out.Len() < 1<<16 {
+				out.WriteString(sc.Text() + "\n")
 			}
 		}
 	}()
@@ -137,10 +164,12 @@ func run(t testing.TB, cmd *exec.Cmd, ready string) {
 	})
 	select {
 	case <-up:
+		return true, ""
 	case <-done:
-		t.Fatalf("%s has ended: %s", cmd.Path, said.String())
+		return false, out.String()
 	case <-time.After(startTime):
 		t.Fatalf("%s did not start in %v", cmd.Path, startTime)
+		return false, ""
 	}
 }
 
