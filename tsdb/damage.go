@@ -121,9 +121,9 @@ type keptLogs struct{ dir string }
 
 // keepLogs links all segments of the logs in dir. Links left by an opening
 // that was killed are judged first.
-func keepLogs(dir string) (*keptLogs, error) {
+func keepLogs(dir string, log *slog.Logger) (*keptLogs, error) {
 	k := &keptLogs{dir: dir}
-	if _, err := k.settle(slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := k.settle(log); err != nil {
 		return nil, err
 	}
 	for _, name := range logFolders {

@@ -80,17 +80,9 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := keepLogs(o.Dir)
+	inner, cut, err := openRepaired(o, log)
 	if err != nil {
 		return nil, err
-	}
-	inner, openErr := tsdb.Open(o.Dir, log, nil, settings(o), nil)
-	if openErr != nil {
-		return nil, openErr // the links stay for the next opening to judge
-	}
-	cut, err := kept.settle(log.With("newest_sample_left", time.UnixMilli(inner.Head().MaxTime()).UTC()))
-	if err != nil {
-		return nil, errors.Join(err, inner.Close())
 	}
 	db := &DB{
 		log:     log,
@@ -106,6 +98,32 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 		return nil, errors.Join(err, inner.Close())
 	}
 	return db, nil
+}
+
+// openRepaired opens the library's store, again after each repair of a log:
+// one that cut the log of samples in order has not read the log of late ones,
+// and would drop it at the next compaction.
+func openRepaired(o Options, log *slog.Logger) (*tsdb.DB, []string, error) {
+	var aside []string
+	for range 1 + len(logFolders) {
+		kept, err := keepLogs(o.Dir, log)
+		if err != nil {
+			return nil, nil, err
+		}
+		inner, err := tsdb.Open(o.Dir, log, nil, settings(o), nil)
+		if err != nil {
+			return nil, nil, err // the links stay for the next opening to judge
+		}
+		cut, err := kept.settle(log.With("newest_sample_left", time.UnixMilli(inner.Head().MaxTime()).UTC()))
+		if err == nil && len(cut) == 0 {
+			return inner, aside, nil
+		}
+		aside = append(aside, cut...)
+		if err := errors.Join(err, inner.Close()); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, fmt.Errorf("the log is damaged after each repair; see %v", aside)
 }
 
 func settings(o Options) *tsdb.Options {

@@ -1,0 +1,98 @@
+package conformance
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nakabonne/tstorage"
+
+	"nocturne/internal/need"
+)
+
+// tstorageDisk is nakabonne/tstorage with its data on disk, its log written
+// through at every append.
+type tstorageDisk struct{ tstorage.Storage }
+
+func (s tstorageDisk) Append(series string, t int64, v float64) error {
+	return s.InsertRows([]tstorage.Row{{Metric: series, DataPoint: tstorage.DataPoint{Timestamp: t, Value: v}}})
+}
+
+// Sync has nothing to call: with no write buffer each append is in the file,
+// which is all that surviving a kill takes.
+func (s tstorageDisk) Sync() error { return nil }
+
+func (s tstorageDisk) Select(series string, from, to int64) ([]Point, error) {
+	got, err := s.Storage.Select(series, nil, from, to+1)
+	if errors.Is(err, tstorage.ErrNoDataPoints) {
+		return nil, nil
+	}
+	var points []Point
+	for _, p := range got {
+		points = append(points, Point{p.Timestamp, p.Value})
+	}
+	return points, err
+}
+
+var onDisk = Subject{
+	Name: "tstorage v0.3.6 on disk",
+	Open: func(dir string) (Store, error) {
+		s, err := tstorage.NewStorage(
+			tstorage.WithDataPath(dir),
+			tstorage.WithTimestampPrecision(tstorage.Milliseconds),
+			tstorage.WithPartitionDuration(time.Hour),
+			tstorage.WithRetention(100*365*24*time.Hour),
+			tstorage.WithWALBufferedSize(0),
+		)
+		return tstorageDisk{s}, err
+	},
+	Log: newestNumbered,
+}
+
+// newestNumbered returns the file in dir/wal with the highest number that has
+// data.
+func newestNumbered(dir string) (string, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, "wal"))
+	if err != nil {
+		return "", err
+	}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int {
+		x, _ := strconv.Atoi(a.Name())
+		y, _ := strconv.Atoi(b.Name())
+		return y - x
+	})
+	for _, e := range entries {
+		if st, err := e.Info(); err == nil && st.Size() > 0 {
+			return filepath.Join(dir, "wal", e.Name()), nil
+		}
+	}
+	return "", errors.New("no log has data")
+}
+
+func TestMain(m *testing.M) {
+	Child(onDisk)
+	os.Exit(m.Run())
+}
+
+// recorded is what docs/decisions/0001-history-on-prometheus-tsdb.md rests on.
+var recorded = map[string]bool{
+	KillTwice:   false,
+	FlippedByte: false,
+	FirstInsert: false,
+	ColdRead:    true,
+}
+
+// TestTstorageOnDisk holds the recorded verdicts against the module in go.mod.
+// A change of either kind is a reason to open the decision again.
+func TestTstorageOnDisk(t *testing.T) {
+	_, r := need.Seed(t)
+	for _, v := range Run(t, onDisk, r) {
+		if v.Pass != recorded[v.Case] {
+			t.Errorf("the verdict has changed, revisit docs/decisions/0001-history-on-prometheus-tsdb.md: %s", v)
+		}
+	}
+}
