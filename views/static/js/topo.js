@@ -15,6 +15,8 @@ if (svg) {
   const nodes = new Map([...svg.querySelectorAll(".node")].map((n) => [n.dataset.item, n]));
   const name = (n) => n.querySelector("text")?.textContent ?? n.dataset.item;
 
+  const label = (l) => l.dataset.label ?? `${name(nodes.get(l.dataset.a))} to ${name(nodes.get(l.dataset.b))}`;
+
   const draw = () => {
     svg.setAttribute("viewBox", `${view.x} ${view.y} ${view.w} ${view.h}`);
     box.classList.toggle("zoomed", all.w / view.w > 1.7);
@@ -73,7 +75,7 @@ if (svg) {
         hot.add(l);
         hot.add(nodes.get(l.dataset.a));
         hot.add(nodes.get(l.dataset.b));
-        lines.push([l.dataset.label, l.dataset.state]);
+        lines.push([label(l), l.dataset.state]);
       }
     } else {
       hot.add(nodes.get(el.dataset.a));
@@ -83,7 +85,7 @@ if (svg) {
     svg.classList.add("dimmed");
     for (const h of hot) h?.classList.add("hot");
     const head = document.createElement("b");
-    head.textContent = `${el.dataset.label ?? name(el)}, ${word(el.dataset.state).toLowerCase()}`;
+    head.textContent = `${el.dataset.a ? label(el) : name(el)}, ${word(el.dataset.state).toLowerCase()}`;
     const list = document.createElement("ul");
     for (const [label, state] of lines.slice(0, 8)) {
       const li = document.createElement("li");
@@ -134,11 +136,35 @@ if (svg) {
     block.querySelector("[data-note]").textContent = rank.indexOf(w) < 4 ? `${count[w]} ${w}` : "";
   };
 
+  const NS = "http://www.w3.org/2000/svg";
+  const num = (el, a) => Number(el.getAttribute(a));
+
+  // place is where a node's shape stands: see node in topology.templ.
+  const place = (node) => {
+    const c = node.querySelector("circle");
+    if (c) return `translate(${num(c, "cx")} ${num(c, "cy")}) scale(${num(c, "r") / 6})`;
+    const r = node.querySelector("rect");
+    const [x, y, w, h] = ["x", "y", "width", "height"].map((a) => num(r, a));
+    if (node.querySelector(".below")) return `translate(${x + w / 2} ${y + h / 2}) scale(${Math.min(w, h) / 22})`;
+    const em = num(svg, "font-size");
+    return `translate(${x + em} ${y + h / 2}) scale(${em / 19})`;
+  };
+
+  const mark = (node, state) => {
+    let use = node.querySelector("use");
+    if (!use) {
+      use = document.createElementNS(NS, "use");
+      use.setAttribute("transform", place(node));
+      node.querySelector("text").before(use);
+      node.prepend(document.createElementNS(NS, "title"));
+    }
+    use.setAttribute("href", "#s-" + state);
+    node.querySelector("title").textContent = `${name(node)}, ${word(state)}`;
+  };
+
   on("state", (_, state, els) => {
     for (const el of els) {
-      el.querySelector?.("use")?.setAttribute("href", "#s-" + state);
-      const title = el.querySelector?.("title");
-      if (title) title.textContent = `${name(el)}, ${word(state)}`;
+      if (el.classList.contains("node")) mark(el, state);
       const block = el.dataset.block && svg.querySelector(`.block[data-block="${CSS.escape(el.dataset.block)}"]`);
       if (block) note(block);
     }
