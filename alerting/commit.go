@@ -234,6 +234,30 @@ func (e *Engine) Ack(_ context.Context, fingerprint, by, note string) error {
 		}{a.Episode, a.Rule, note})
 }
 
+// Close resolves an alert that is stale: a person says that what is not seen is
+// over, or will never be seen again. One that is seen resolves by itself.
+func (e *Engine) Close(ctx context.Context, fingerprint, by, note string) error {
+	e.mu.RLock()
+	t := e.active[fingerprint]
+	e.mu.RUnlock()
+	switch {
+	case t == nil:
+		return fmt.Errorf("close alert %s: %w", fingerprint, ErrNotFound)
+	case !t.rec.Alert.Stale:
+		return fmt.Errorf("close alert %s: %w", fingerprint, ErrNotStale)
+	}
+	next := *t
+	next.rec.Alert.Reason = "closed by " + by
+	if note != "" {
+		next.rec.Alert.Reason += ": " + note
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	return e.commitAll(ctx, []change{{was: t, rec: next.rec, to: Resolved, at: now}})
+}
+
+// ErrNotStale is the answer to closing what is seen.
+var ErrNotStale = errors.New("the alert's series are seen: it resolves by itself")
+
 // ErrNotFiring is the answer to an acknowledgement of what does not fire.
 var ErrNotFiring = errors.New("the alert is not firing")
 

@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -56,6 +57,23 @@ func TestKeepsFiringWhileStale(t *testing.T) {
 		t.Fatalf("%d alerts after it was seen to be over", n)
 	}
 	h.wantLog("ServiceDown inactive>pending", "ServiceDown pending>firing", "ServiceDown firing>resolved")
+}
+
+func TestAPersonClosesWhatIsStale(t *testing.T) {
+	h := newHouse(t, serviceRules)
+	at := firing(h)
+	fp := h.one().Fingerprint
+	if err := h.e.Close(t.Context(), fp, "person:ada", ""); !errors.Is(err, ErrNotStale) {
+		t.Fatalf("close what is seen: %v", err)
+	}
+	h.eval(at(3600))
+	if err := h.e.Close(t.Context(), fp, "person:ada", "scrapped"); err != nil {
+		t.Fatal(err)
+	}
+	h.eval(at(3605))
+	if a, ok := h.e.Alert(fp); !ok || a.Phase != Resolved || a.Reason != "closed by person:ada: scrapped" || len(h.e.Alerts()) != 0 {
+		t.Fatalf("got %+v", a)
+	}
 }
 
 // A guard that becomes false because the target is down proves nothing.

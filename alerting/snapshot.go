@@ -24,7 +24,8 @@ type snapshot struct {
 	polls    polls
 	broken   string              // why nothing was readable
 	byItem   map[string][]target // targets that resolve to an item
-	alerts   map[string][]Alert  // firing, by item
+	fresh    map[target]bool
+	alerts   map[string][]Alert // firing, by item
 	windows  map[string]Maintenance
 	interval time.Duration
 	before   map[string]Status // those of the snapshot before
@@ -98,11 +99,13 @@ func byItem(alerts []Alert) map[string][]Alert {
 	return out
 }
 
-// resolve finds the items of the polled targets: one that never answered is
-// named by no fact.
+// resolve finds the items of the polled targets (one that never answered is
+// named by no fact) and which targets are seen.
 func (s *snapshot) resolve() {
 	s.byItem = map[string][]target{}
+	s.fresh = make(map[target]bool, len(s.polls))
 	for tg, p := range s.polls {
+		s.fresh[tg] = p.fresh(s.interval, s.at)
 		if id, ok := s.graph.Resolve(p.labels, s.at); ok {
 			s.byItem[id] = append(s.byItem[id], tg)
 		}
@@ -217,11 +220,13 @@ func (s *snapshot) own(v *view, n *node) {
 			v.alert(a)
 		}
 	}
-	targets := slices.Concat(n.targets, s.byItem[n.item.ID])
-	slices.SortFunc(targets, func(a, b target) int {
-		return cmp.Or(cmp.Compare(a.job, b.job), cmp.Compare(a.instance, b.instance))
-	})
-	for _, tg := range slices.Compact(targets) {
+	targets := n.targets
+	for _, tg := range s.byItem[n.item.ID] {
+		if !slices.Contains(targets, tg) {
+			targets = append(slices.Clip(targets), tg)
+		}
+	}
+	for _, tg := range targets {
 		s.target(v, tg)
 	}
 	if n.byFact && len(targets) == 0 {
@@ -240,7 +245,7 @@ func (s *snapshot) target(v *view, tg target) {
 		v.add(StateUnknown, s.at, s.broken)
 	case !known:
 		v.add(StateUnknown, time.Time{}, fmt.Sprintf("target %s (%s) is not polled", tg.instance, tg.job))
-	case p.fresh(s.interval, s.at):
+	case s.fresh[tg]:
 		v.add(StateOK, time.Time{}, "")
 	case p.lastOK.IsZero():
 		v.add(StateUnknown, time.Time{}, fmt.Sprintf("target %s (%s) has not answered", tg.instance, tg.job))

@@ -1,6 +1,8 @@
 package alerting
 
 import (
+	"slices"
+
 	"nocturne/internal/inventory"
 )
 
@@ -38,10 +40,11 @@ func buildTree(g *inventory.Graph) *tree {
 			if !b.Until.IsZero() {
 				continue
 			}
-			if tg := (target{b.Labels["job"], b.Labels["instance"]}); tg.instance != "" {
-				n.targets = append(n.targets, tg)
-			} else {
+			switch tg := (target{b.Labels["job"], b.Labels["instance"]}); {
+			case tg.instance == "":
 				n.byFact = true
+			case !slices.Contains(n.targets, tg):
+				n.targets = append(n.targets, tg)
 			}
 		}
 		t.nodes[it.ID] = n

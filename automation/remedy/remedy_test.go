@@ -119,6 +119,7 @@ type loop struct {
 	t      *testing.T
 	dir    string
 	text   string // of the remedies
+	rules  string
 	jobs   *jobs
 	active bool // the service's state
 	silent bool // the host does not answer
@@ -134,7 +135,7 @@ type loop struct {
 
 func inBubble(t *testing.T, f func(t *testing.T, l *loop)) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &loop{t: t, dir: t.TempDir(), text: remedies,
+		l := &loop{t: t, dir: t.TempDir(), text: remedies, rules: rules,
 			labels: []string{"__name__", "node_systemd_unit_state", "job", "linux", "instance", "web-1", "name", "shop.service", "state", "active"}}
 		l.jobs = &jobs{jobs: map[string]automation.Job{}}
 		l.jobs.run = func(automation.Spec) (string, string) { l.active = true; return automation.JobVerifying, "" }
@@ -166,7 +167,7 @@ func (l *loop) start() {
 		l.t.Fatal(err)
 	}
 	l.engine, err = alerting.New(alerting.Options{DB: l.db, State: l.state, Ledger: l.chain, Graph: graph, Log: quiet,
-		RuleFiles: []alerting.File{{Name: "rules.yml", Data: []byte(rules)}}})
+		RuleFiles: []alerting.File{{Name: "rules.yml", Data: []byte(l.rules)}}})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -190,7 +191,8 @@ func (l *loop) stop() {
 func (l *loop) poll(ctx context.Context, target string) error {
 	l.polls++
 	if l.silent {
-		return fmt.Errorf("%s does not answer", target)
+		_, err := l.db.Append(ctx, []tsdb.Sample{{Labels: upOf(target), T: time.Now().UnixMilli(), V: 0}})
+		return errors.Join(fmt.Errorf("%s does not answer", target), err)
 	}
 	v := 0.0
 	if l.active {
@@ -199,9 +201,13 @@ func (l *loop) poll(ctx context.Context, target string) error {
 	time.Sleep(20 * time.Millisecond) // later than what asked for it
 	_, err := l.db.Append(ctx, []tsdb.Sample{
 		{Labels: labels.FromStrings(l.labels...), T: time.Now().UnixMilli(), V: v},
-		{Labels: labels.FromStrings("__name__", "up", "job", "linux", "instance", target), T: time.Now().UnixMilli(), V: 1},
+		{Labels: upOf(target), T: time.Now().UnixMilli(), V: 1},
 	})
 	return err
+}
+
+func upOf(target string) labels.Labels {
+	return labels.FromStrings("__name__", "up", "job", "linux", "instance", target)
 }
 
 // run starts engine and remedies; the returned function ends them, as a crash
@@ -341,6 +347,24 @@ func TestSilenceProvesNothing(t *testing.T) {
 		stop()
 		l.want(Failed, "does not answer")
 		l.wantEscalated(1, "not proved within 30s")
+	})
+}
+
+// A rule that a dead host makes false is not proved by the host's death.
+func TestFalseUnseenProvesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *loop) {
+		l.stop()
+		l.rules = strings.Replace(rules, "== 0", "== 0 and on (job, instance) up == 1", 1)
+		l.start()
+		l.jobs.run = func(automation.Spec) (string, string) { l.silent = true; return automation.JobVerifying, "" }
+		stop := l.run()
+		l.fault()
+		l.after(2 * time.Minute)
+		stop()
+		l.want(Failed, "does not answer")
+		if a := l.engine.Alerts()[0]; a.Phase != alerting.Firing || !a.Stale {
+			t.Fatalf("got %+v", a)
+		}
 	})
 }
 
