@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -44,7 +45,7 @@ func (h *host) interpret(ctx context.Context, command string, stdout, stderr io.
 		return 126
 	}
 	err = runner.Run(ctx, prog)
-	if status, ok := interp.IsExitStatus(err); ok {
+	if status, ok := errors.AsType[interp.ExitStatus](err); ok {
 		return int(status)
 	}
 	if err != nil {
@@ -88,7 +89,7 @@ func (h *host) exec(ctx context.Context, args []string) error {
 		exit = 127
 	}
 	if exit != 0 {
-		return interp.NewExitStatus(uint8(exit))
+		return interp.ExitStatus(exit)
 	}
 	return nil
 }
