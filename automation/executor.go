@@ -264,7 +264,7 @@ func (x *Executor) track(id string) (*liveJob, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, what := t.next(); what != doNothing {
+		if !t.ended() {
 			l.left[h] = true
 		}
 	}

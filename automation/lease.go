@@ -94,24 +94,26 @@ func (le *lease) write(change func(t *taskRecord)) error {
 	return le.x.noteSteps(le.job.rec, le.host, before, after, false)
 }
 
+// newest makes sure that no newer executor works on this state.
+func (x *Executor) newest() error {
+	e, _, err := x.rec.epochs.Get(epochID)
+	if err == nil && e.Epoch != x.currentEpoch() {
+		err = errStale
+	}
+	return err
+}
+
 // fence makes sure that this is the newest executor and that the host is still
 // leased to this task. The write that follows is fenced by the token.
 func (le *lease) fence() error {
-	e, _, err := le.x.rec.epochs.Get(epochID)
-	if err != nil {
+	if err := le.x.newest(); err != nil {
 		return err
 	}
 	h, _, err := le.x.rec.hosts.Get(le.host)
-	if errors.Is(err, state.ErrNotFound) {
+	if errors.Is(err, state.ErrNotFound) || err == nil && h.Token != le.token {
 		return errStale
 	}
-	if err != nil {
-		return err
-	}
-	if e.Epoch != le.x.currentEpoch() || h.Token != le.token {
-		return errStale
-	}
-	return nil
+	return err
 }
 
 // release gives the task and the host back. What was not sent is ready again.

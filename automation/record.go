@@ -135,6 +135,17 @@ func (t *taskRecord) next() (step, what int) {
 	return 0, doNothing
 }
 
+// ended tells whether nothing of the task can change any more. A step that is
+// sent has nothing to be done next, and has not ended.
+func (t *taskRecord) ended() bool {
+	for _, s := range t.Steps {
+		if !StepEnded(s.Phase) || s.Probe != nil && s.Probe.pending() {
+			return false
+		}
+	}
+	return true
+}
+
 // clone copies the record so that neither's steps show in the other.
 func (t taskRecord) clone() taskRecord {
 	t.Steps = slices.Clone(t.Steps)

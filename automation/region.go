@@ -75,3 +75,10 @@ func (a atlas) of(address string) string {
 	}
 	return best
 }
+
+// RegionOf returns what finds the region of an address with or without a port
+// in these regions, so that whoever else reaches the hosts counts in the same.
+func RegionOf(regions []Region) (func(address string) string, error) {
+	a, err := newAtlas(regions, 0)
+	return a.of, err
+}

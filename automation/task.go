@@ -3,6 +3,7 @@ package automation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -119,11 +120,17 @@ func (x *Executor) finish(l *liveJob, host string) error {
 // decide gives a job whose tasks have all ended the phase that follows.
 func (x *Executor) decide(l *liveJob) error {
 	id := l.rec.Spec.ID
+	if err := x.newest(); err != nil {
+		return err
+	}
 	tasks := map[string]taskRecord{}
 	for _, h := range l.rec.Spec.Hosts {
 		t, err := x.rec.task(l.rec, h)
 		if err != nil {
 			return err
+		}
+		if !t.ended() { // somebody else works on it
+			return fmt.Errorf("end job %s, whose task on %s has not ended: %w", id, h, errStale)
 		}
 		tasks[h] = t
 	}
@@ -146,7 +153,8 @@ func (x *Executor) decide(l *liveJob) error {
 	delete(x.live, id)
 	x.mu.Unlock()
 	switch {
-	case !changed:
+	case !changed: // an executor that ended wrote it, but not to those who watch here
+		x.hub.emit(Event{Job: id, Phase: j.Phase})
 		return nil
 	case j.Phase == JobVerifying:
 		return x.noteJob(j, "system")
