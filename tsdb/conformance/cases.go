@@ -17,9 +17,10 @@ func killTwice(t *testing.T, s Subject, r *rand.Rand) Verdict {
 	t.Helper()
 	v := Verdict{Case: KillTwice}
 	dir := filepath.Join(t.TempDir(), "kill")
-	acked := 0
+	acked, first := 0, 0
 	for round := range 2 {
 		var err error
+		first = acked
 		if acked, err = writeUntilKilled(t, s, dir, acked, 500+10*r.IntN(100)); err != nil {
 			v.Detail = fmt.Sprintf("round %d: %v", round+1, err)
 			return v
@@ -27,7 +28,7 @@ func killTwice(t *testing.T, s Subject, r *rand.Rand) Verdict {
 	}
 	c := verify(t, s, dir, acked)
 	v.Pass = c.Found == acked
-	v.Detail = fmt.Sprintf("%d acknowledged, %d lost, %d wrong%s", acked, c.Lost, c.Wrong, because(c))
+	v.Detail = fmt.Sprintf("%d acknowledged, %d of them before the first kill; %d lost, %d wrong%s", acked, first, c.Lost, c.Wrong, because(c))
 	return v
 }
 

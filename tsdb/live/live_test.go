@@ -51,10 +51,8 @@ func sel(t testing.TB, w *Window, from, to time.Time, match ...string) []Series 
 func TestWindowAgainstModel(t *testing.T) {
 	_, r := need.Seed(t)
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
 		w := window(t, Options{})
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = w.Run(ctx) })
+		go func() { _ = w.Run(t.Context()) }() // which ends with the bubble
 		model := map[string][]XY{}
 		for range 40 * 60 {
 			time.Sleep(time.Second) // the bubble's clock
@@ -74,18 +72,20 @@ func TestWindowAgainstModel(t *testing.T) {
 				compareModel(t, w, model, r)
 			}
 		}
+		w.mu.Lock()
 		for key, rec := range w.keys {
 			if n := len(rec.data.row); n > generationsKept {
 				t.Errorf("%s holds %d storages", key, n)
 			}
 		}
+		w.mu.Unlock()
 		time.Sleep(time.Hour)
 		synctest.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if n := len(w.keys); n != 0 || w.series != 0 {
 			t.Errorf("an hour later %d keys and %d series are held", n, w.series)
 		}
-		cancel()
-		wg.Wait()
 	})
 }
 
