@@ -70,11 +70,12 @@ func TestRunbookFaults(t *testing.T) {
 	f("name: a\nsteps:\n- {name: s}\n", "a.yaml:3: steps[0].shell: a step needs a command")
 	for _, shell := range []string{`echo "{{p}}"`, `echo '{{p}}'`, "echo `x {{p}}`", `echo $(x {{p}})`, `echo $(({{p}}+1))`, `(({{p}}))`, `echo ${x:-{{p}}}`,
 		`echo \{{p}}`, `echo ${{p}}`, "cat <<E\n{{p}}\nE", `echo "$(echo " {{p}} ")"`, `echo "a" # {{p}}`} {
-		text := "name: a\nparameters: [{name: p}]\nsteps:\n- name: s\n  shell: |\n"
+		var text strings.Builder
+		text.WriteString("name: a\nparameters: [{name: p}]\nsteps:\n- name: s\n  shell: |\n")
 		for line := range strings.Lines(shell) {
-			text += "    " + line
+			text.WriteString("    " + line)
 		}
-		f(text, "a.yaml:5: steps[0].shell: ")
+		f(text.String(), "a.yaml:5: steps[0].shell: ")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 )
@@ -164,7 +165,7 @@ func (i *Inspector) expect(ctx context.Context, c Check, at time.Time, seen prom
 func agree(a, b labels.Labels) bool {
 	shared, equal := false, true
 	a.Range(func(l labels.Label) {
-		if l.Name != labels.MetricName && b.Has(l.Name) {
+		if l.Name != model.MetricNameLabel && b.Has(l.Name) {
 			shared = true
 			equal = equal && b.Get(l.Name) == l.Value
 		}
