@@ -68,7 +68,7 @@ func TestBudgets(t *testing.T) {
 		case "rack-wall-40":
 			under(t, "a wall of 40 racks, 864 devices, everything", html+racks, 30<<10)
 		case "topology-2000":
-			under(t, "HTML of a map of 1,960 nodes", html, 56<<10)
+			under(t, "HTML of a map of 1,960 nodes", html, 60<<10)
 		case "host":
 			under(t, "a page with charts, everything", html+chart, 60<<10)
 		}

@@ -1,6 +1,7 @@
 package views
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -9,11 +10,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"nocturne/internal/need"
+	"nocturne/views/devices"
 	"nocturne/views/static"
+	"nocturne/views/ui"
 )
 
 const (
@@ -54,7 +60,19 @@ func preview() http.Handler {
 	mux.HandleFunc("GET /api/nocturne/v1/search", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"results":[{"id":"host/web-03","kind":"host","name":"web-03","href":"/device/host/web-03","state":"critical"},{"id":"device/leaf4","kind":"device","name":"leaf4","href":"/device/device/leaf4","state":"major"}]}`)
 	})
-	mux.HandleFunc("GET /live", live)
+	var still atomic.Bool
+	mux.HandleFunc("GET /live", func(w http.ResponseWriter, r *http.Request) { live(w, r, &still) })
+	mux.HandleFunc("POST /still", func(_ http.ResponseWriter, r *http.Request) { still.Store(r.FormValue("on") == "yes") })
+	mux.HandleFunc("GET /filtered", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", appPolicy)
+		m := deviceList()
+		m.Query = ui.ParseQuery("/filtered", r.URL.Query())
+		m.Rows = slices.DeleteFunc(m.Rows, func(row devices.Row) bool {
+			return !strings.Contains(row.Name, m.Query.Text) || m.Query.State != "" && m.Query.State != row.State
+		})
+		m.Pager = ui.Pager{Total: len(m.Rows), PerPage: 50}
+		_ = devices.ListPage(m).Render(r.Context(), w) // a reader that went away
+	})
 	return mux
 }
 
@@ -89,9 +107,10 @@ func chartData(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"series": all, "from": t - 3600, "to": t})
 }
 
-// live is a stream that lives: a snap, then heartbeats, points and lines. With
-// ?topics holding "mute" it falls silent after the snap.
-func live(w http.ResponseWriter, r *http.Request) {
+// live is a stream that lives: a snap, then each second deltas, points, lines
+// and a heartbeat; each seventh delta leaves a gap in seq. While still it
+// says nothing, as a server that hangs.
+func live(w http.ResponseWriter, r *http.Request, still *atomic.Bool) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	flush := http.NewResponseController(w)
 	send := func(event string, v any) {
@@ -99,7 +118,10 @@ func live(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event, b)
 		_ = flush.Flush()
 	}
-	send("snap", map[string]any{"items": map[string]string{}, "seq": 1, "t": time.Now().Unix()})
+	_ = flush.Flush()
+	if !still.Load() {
+		send("snap", map[string]any{"items": map[string]string{}, "seq": 1, "t": time.Now().Unix()})
+	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for seq := 2; ; seq++ {
@@ -107,8 +129,15 @@ func live(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-tick.C:
+			if still.Load() {
+				continue
+			}
+			if seq%7 == 0 {
+				seq++
+			}
 			state := []string{"critical", "ok"}[seq%2]
-			send("delta", map[string]any{"seq": seq, "t": time.Now().Unix(), "ch": [][2]string{{"host/web-04", state}, {"device/spine1-1", state}}})
+			send("delta", map[string]any{"seq": seq, "t": time.Now().Unix(), "tally": map[string]int{"critical": 90 + seq},
+				"ch": [][2]string{{"host/web-04", state}, {"device/spine1-1", state}, {"device/srv001-A01", state}}})
 			send("points", map[string]any{"item": "host/web-03", "series": []any{map[string]any{"key": "user", "pts": [][2]float64{{float64(time.Now().Unix()), 40}}}}})
 			send("line", map[string]any{"job": "rem-1f22ab90cd", "seq": seq + 10, "host": "web-03", "step": "restart", "text": fmt.Sprintf("live line %d", seq)})
 			send("hb", map[string]any{"t": time.Now().Unix()})
@@ -118,7 +147,8 @@ func live(w http.ResponseWriter, r *http.Request) {
 
 // TestPagesInBrowser walks every page in Chromium: nothing in the console, no
 // violation of the policies, none of axe's, and pictures to look at in
-// artifacts. NOCTURNE_PREVIEW=127.0.0.1:8199 serves the pages instead, to look
+// artifacts; and uses what moves: the live stream, filters, search, the map.
+// NOCTURNE_PREVIEW=127.0.0.1:8199 serves the pages instead, to look
 // at by hand.
 func TestPagesInBrowser(t *testing.T) {
 	if addr := os.Getenv("NOCTURNE_PREVIEW"); addr != "" {
@@ -140,10 +170,14 @@ func TestPagesInBrowser(t *testing.T) {
 		t.Skip("needs tools/browser/install: node_modules is not there")
 	}
 	srv := httptest.NewServer(preview())
-	t.Cleanup(srv.CloseClientConnections)
 	t.Cleanup(srv.Close)
-	cmd := exec.CommandContext(t.Context(), node, "--test", "--test-reporter=spec", filepath.Join(tool, "pages.test.mjs"))
+	t.Cleanup(srv.CloseClientConnections) // runs first: streams never end by themselves
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", "--test-concurrency=1",
+		filepath.Join(tool, "pages.test.mjs"), filepath.Join(tool, "live.test.mjs"))
 	cmd.Env = append(os.Environ(), "NOCTURNE_URL="+srv.URL, "NOCTURNE_ARTIFACTS="+artifacts(t))
+	cmd.WaitDelay = 5 * time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

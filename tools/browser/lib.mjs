@@ -24,9 +24,11 @@ export function launch() {
 
 // open gives a page that remembers everything that went wrong on it. Take
 // page.faults, an array of texts; page.allow(re) forgives what a test expects.
-export async function open(browser, { width = 1366, height = 768, ...options } = {}) {
-  const context = await browser.newContext({ viewport: { width, height }, ...options });
+// A page in a context of its own, unless one is given: whoever is signed in.
+export async function open(browser, { width = 1366, height = 768, context, ...options } = {}) {
+  context ??= await browser.newContext({ viewport: { width, height }, ...options });
   const page = await context.newPage();
+  await page.setViewportSize({ width, height });
   const forgiven = [];
   page.faults = [];
   page.allow = (re) => forgiven.push(re);

@@ -9,8 +9,11 @@ const only = process.env.NOCTURNE_PAGES?.split(",");
 const list = (await (await fetch(base + "/index.json")).json()).filter((p) => !only || only.includes(p.Name));
 let browser;
 
-before(async () => (browser = await launch()));
-after(() => browser?.close());
+// Hooks run only where there is a test to run them.
+if (list.length) {
+  before(async () => (browser = await launch()));
+  after(() => browser?.close());
+}
 
 for (const { Name: name, Path: path } of list) {
   test(name, async () => {

@@ -2,6 +2,7 @@ package wall
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -56,12 +57,12 @@ func TestRackIsStaleOnlyWithSomethingToSee(t *testing.T) {
 
 func TestCellsOutsideTheRackAreNotDrawn(t *testing.T) {
 	r := Rack{Height: 10, Cells: []Cell{{ID: "a", U: 1, Height: 1}, {ID: "b", U: 10, Height: 2}, {ID: "c", U: 0}, {ID: "d", U: 9, Height: 2}}}
-	got := ""
+	var got strings.Builder
 	for _, c := range r.sorted() {
-		got += c.ID
+		got.WriteString(c.ID)
 	}
-	if got != "da" {
-		t.Errorf("drawn from the top: %q, want da", got)
+	if got.String() != "da" {
+		t.Errorf("drawn from the top: %q, want da", got.String())
 	}
 }
 

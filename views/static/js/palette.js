@@ -8,6 +8,7 @@ const pages = [...document.querySelectorAll(".rail li a")].map((a) => ({
   name: a.querySelector(".word").textContent, href: a.getAttribute("href"), kind: "page",
 }));
 let chosen = 0;
+let moved = false; // by the arrow keys since the last letter
 let asked = 0;
 let timer = 0;
 
@@ -22,15 +23,14 @@ async function search() {
   const q = input.value.trim();
   const mine = ++asked;
   const found = pages.filter((p) => p.name.toLowerCase().includes(q.toLowerCase()));
-  draw(found);
-  if (!q) return;
+  if (!q) return draw(found);
   const answer = await fetch("/api/nocturne/v1/search?q=" + encodeURIComponent(q)).catch(() => null);
-  if (!answer?.ok || mine !== asked) return;
-  const d = await answer.json();
+  const d = answer?.ok ? await answer.json() : [];
   if (mine === asked) draw([...(d.results ?? d ?? []), ...found].slice(0, 40));
 }
 
 function draw(results) {
+  const kept = list.children[chosen]?.dataset.href;
   list.replaceChildren(...results.map((r, i) => {
     const li = document.createElement("li");
     li.role = "option";
@@ -56,7 +56,7 @@ function draw(results) {
     li.textContent = "Nothing found";
     list.append(li);
   }
-  choose(0);
+  choose(Math.max(0, results.findIndex((r) => moved && r.href === kept)));
 }
 
 function choose(i) {
@@ -82,10 +82,12 @@ document.addEventListener("keydown", (e) => {
   }
 });
 input.addEventListener("input", () => {
+  moved = false;
   clearTimeout(timer);
   timer = setTimeout(search, 120);
 });
 input.addEventListener("keydown", (e) => {
+  moved ||= e.key.startsWith("Arrow");
   if (e.key === "ArrowDown") choose(chosen + 1);
   else if (e.key === "ArrowUp") choose(chosen - 1);
   else if (e.key === "Enter") go(list.children[chosen]);
