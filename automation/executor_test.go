@@ -176,10 +176,51 @@ func TestOutcomes(t *testing.T) {
 	f("lost, probe says done", ", probe: look", nil, lost(1), 0, "succeeded", []string{"ok", "ok"}, 1)
 	f("lost, probe says not done", ", probe: look", nil, lost(1), 3, "succeeded", []string{"ok", "ok"}, 2)
 	f("lost, probe not found", ", probe: look", nil, lost(1), 127, "unknown", []string{"unknown", "skipped"}, 1)
+	// The first sending may have run: neither failed nor skipped would be true.
+	reached := 0
+	thenGone := func(cmd string) error {
+		if reached++; reached > 1 {
+			return &runErr{text: "no route"}
+		}
+		return nil
+	}
+	f("lost, idempotent, then unreachable", ", idempotent: true", thenGone, lost(1), 0, "unknown", []string{"unknown", "skipped"}, 1)
 	f("refused once", "", fail(1, true), nil, 0, "succeeded", []string{"ok", "ok"}, 1)
 	f("refused always", "", fail(99, true), nil, 0, "failed", []string{"failed", "skipped"}, 0)
 	f("wrong key", "", fail(1, false), nil, 0, "failed", []string{"failed", "skipped"}, 0)
 	f("not announced but maybe sent", "", func(string) error { return &runErr{text: "lost", sent: true} }, nil, 0, "unknown", []string{"unknown", "skipped"}, 0)
+	f("never announced, idempotent", ", idempotent: true", func(string) error { return &runErr{text: "lost", sent: true} }, nil, 0, "unknown", []string{"unknown", "skipped"}, 0)
+}
+
+// A job that is canceled while a step waits to be sent again does not say that
+// the step was skipped.
+func TestCancelBehindALostCommand(t *testing.T) {
+	db := openState(t, t.TempDir())
+	defer db.Close()
+	var x *automation.Executor
+	sent := false
+	r := &fakeRunner{journal: &journal{},
+		connect: func(ctx context.Context, _, _ string) error {
+			if !sent {
+				return nil
+			}
+			if err := x.Cancel(context.WithoutCancel(ctx), "a", "person:ops"); err != nil {
+				t.Error(err)
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		},
+		act: func(context.Context, string, string, io.Writer) (int, error) {
+			sent = true
+			return 0, errLost
+		}}
+	x, stop := started(t, options(t, db, r, "name: one\nsteps:\n- {name: act, shell: act, idempotent: true}\n- {name: then, shell: after}\n"))
+	defer stop()
+	submit(t, x, automation.Spec{ID: "a", Runbook: "one", Hosts: []string{"h1"}})
+	j := await(t, x, "a")
+	if d := cmp.Diff([]string{"unknown", "skipped"}, phases(j)["h1"]); d != "" || j.Phase != automation.JobUnknown {
+		t.Errorf("job %s (%s): %s", j.Phase, j.Reason, d)
+	}
 }
 
 func TestSubmitRefuses(t *testing.T) {

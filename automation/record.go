@@ -197,13 +197,24 @@ func (s *StepState) lost(step Step, why string, now time.Time) {
 	}
 }
 
+// mayHaveRun tells whether an earlier sending of the step may have taken effect:
+// it ended without an exit status, and no probe says that it did nothing.
+func (s *StepState) mayHaveRun() bool {
+	return s.Attempts > 0 && (s.Probe == nil || s.Probe.Phase != StepFailed)
+}
+
 // skipRest marks what stands behind a step that did not succeed as skipped.
-// With a reason it skips whatever is not sent yet: the job was canceled.
+// With a reason it skips whatever is not sent yet: the job was canceled. A step
+// that waits to be sent again is unknown then: it may have run before.
 func (t *taskRecord) skipRest(canceled string) {
 	stopped := false
 	for i := range t.Steps {
 		s := &t.Steps[i]
+		waits := s.Phase == StepReady || s.Phase == StepLeased || s.Phase == StepConnecting
 		switch {
+		case waits && canceled != "" && s.mayHaveRun():
+			s.Phase, s.Ended = StepUnknown, time.Now().UTC()
+			s.Err += "; not sent again: " + canceled
 		case s.Phase == StepReady && (stopped || canceled != ""),
 			s.Phase == StepLeased && canceled != "", s.Phase == StepConnecting && canceled != "":
 			s.Phase = StepSkipped

@@ -167,7 +167,13 @@ func (x *Executor) step(stop, working context.Context, le *lease, i int) (again 
 	case r.durable && r.err == nil:
 		return time.Time{}, at(func(s *StepState) { printed(s); s.exited(r.exit) })
 	case r.mayHaveRun():
-		return time.Time{}, at(func(s *StepState) { printed(s); s.lost(step, r.err.Error(), time.Now().UTC()) })
+		return time.Time{}, at(func(s *StepState) {
+			if !r.durable { // sent without being announced
+				s.Attempts++
+			}
+			printed(s)
+			s.lost(step, r.err.Error(), time.Now().UTC())
+		})
 	}
 	return x.unsent(le, i, r, at)
 }
@@ -185,7 +191,13 @@ func (x *Executor) unsent(le *lease, i int, r result, at func(func(*StepState)) 
 	if n := le.task.Steps[i].Connects; r.retryable() && n < x.o.ConnectAttempts {
 		return time.Now().Add(x.o.RetryAfter << (n - 1)), at(func(s *StepState) { s.Phase, s.Err = StepReady, r.err.Error() })
 	}
-	return time.Time{}, at(func(s *StepState) { s.end(StepFailed, r.err.Error()) })
+	return time.Time{}, at(func(s *StepState) {
+		if s.mayHaveRun() {
+			s.end(StepUnknown, "it was sent before, without an exit status, and cannot be sent again: "+r.err.Error())
+			return
+		}
+		s.end(StepFailed, r.err.Error())
+	})
 }
 
 func (s *StepState) end(phase, why string) {
