@@ -38,7 +38,9 @@ type Tokens struct {
 	shell.Page
 	Rows   []Token
 	Fault  string
-	Name   string
+	Name   string // kept after a fault, as the next two
+	Role   string
+	Days   string
 	Secret string // the new token, shown this once
 }
 

@@ -68,7 +68,11 @@ type Device struct {
 
 	MaintenanceUntil time.Time // zero when not in maintenance
 	MaintenanceNote  string
+	Typed            Maintenance // of a refused form
 }
+
+// Maintenance is what was typed into the form, kept after a fault.
+type Maintenance struct{ Minutes, Note, Fault string }
 
 // Interface is one port.
 type Interface struct {

@@ -86,5 +86,5 @@ type Fault struct {
 
 // Result is what an import changed.
 type Result struct {
-	Added, Changed, Unchanged, Relations int
+	Added, Changed, Unchanged int // items
 }

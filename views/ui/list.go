@@ -111,3 +111,16 @@ func (p Pager) Pages() int {
 	}
 	return max(1, (p.Total+p.PerPage-1)/p.PerPage)
 }
+
+// Path escapes an item's ID for a URL's path, its slashes kept, unless the path
+// would be cleaned of a part of it.
+func Path(id string) string {
+	parts := strings.Split(id, "/")
+	for i, p := range parts {
+		if p == "" || p == "." || p == ".." {
+			return url.PathEscape(id)
+		}
+		parts[i] = url.PathEscape(p)
+	}
+	return strings.Join(parts, "/")
+}
