@@ -24,8 +24,7 @@ demo: build ## build and serve a simulated hall with faults that repair themselv
 	$(BIN) demo
 
 test: deps check browser-deps ## everything: check, then every test on real components
-	$(GO) test -tags $(TAGS) -timeout 40m ./...
-	@echo; echo "skipped, by name:"; $(GO) test -tags $(TAGS) -timeout 40m -v ./... 2>/dev/null | grep -E '^ *--- SKIP|_test.go:[0-9]+: needs ' || echo "  nothing"
+	@GO='$(GO)' TAGS='$(TAGS)' bash tools/test-all
 
 check: fmt vet lint fix tidy generated unit ## the quick one: format, vet, staticcheck, go fix, tidy, generated code, race
 

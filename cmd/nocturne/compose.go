@@ -1,0 +1,158 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"nocturne/alerting"
+	"nocturne/alerting/webhook"
+	"nocturne/automation"
+	"nocturne/automation/inspection"
+	"nocturne/automation/remedy"
+	"nocturne/collector"
+	"nocturne/internal/web"
+)
+
+// texts are the files that people write, parsed. A file that does not parse is
+// left out and named in faults; the rest goes on.
+type texts struct {
+	rules       []alerting.File
+	runbooks    []automation.Runbook
+	remedies    []remedy.Remedy
+	inspections []inspection.Inspection
+	inventory   []textFile
+	faults      []string
+}
+
+func readTexts(c Config) (texts, error) {
+	var t texts
+	load := func(field string, patterns []string, fallback string, each func(textFile) error) error {
+		files, err := readFiles(field, patterns)
+		if err != nil {
+			return err
+		}
+		if len(patterns) == 0 && fallback != "" {
+			f, err := defaultFile(fallback)
+			if err != nil {
+				return err
+			}
+			files = []textFile{f}
+		}
+		for _, f := range files {
+			if err := each(f); err != nil {
+				t.faults = append(t.faults, err.Error())
+			}
+		}
+		return nil
+	}
+	err := errors.Join(
+		load("alerting.rules", c.Alerting.Rules, "rules.yml", func(f textFile) error {
+			t.rules = append(t.rules, alerting.File{Name: f.name, Data: f.data})
+			return alerting.ParseRules([]alerting.File{{Name: f.name, Data: f.data}})
+		}),
+		load("automation.runbooks", c.Automation.Runbooks, "restart-service.yaml", func(f textFile) error {
+			rb, err := automation.ParseRunbook(f.name, f.data)
+			if err == nil {
+				t.runbooks = append(t.runbooks, rb)
+			}
+			return err
+		}),
+		// Nothing repairs by itself unless the configuration says so.
+		load("automation.remedies", c.Automation.Remedies, "", func(f textFile) error {
+			list, err := remedy.Parse(f.name, f.data)
+			t.remedies = append(t.remedies, list...)
+			return err
+		}),
+		load("inspections", c.Inspections, "inspections.yaml", func(f textFile) error {
+			list, err := inspection.Parse(f.name, f.data)
+			t.inspections = append(t.inspections, list...)
+			return err
+		}),
+		load("inventory", c.Inventory, "", func(f textFile) error {
+			t.inventory = append(t.inventory, f)
+			return nil
+		}),
+	)
+	return t, err
+}
+
+// localName is the target that stands for this machine.
+const localName = "localhost"
+
+func (c *Config) targets() []collector.Target {
+	var out []collector.Target
+	if c.Collector.Local {
+		out = append(out, collector.Target{Name: localName, Kind: "local", Interval: c.Collector.Interval, Timeout: c.Collector.Timeout})
+	}
+	add := func(kind, port string, list []TargetConfig) {
+		for _, t := range list {
+			out = append(out, collector.Target{
+				Name: t.Name, Kind: kind, Address: withPort(t.Address, port), Site: t.Site, Credential: t.Credential,
+				Interval: cmp.Or(t.Interval, c.Collector.Interval), Timeout: t.timeout(c.Collector), Labels: t.Labels,
+			})
+		}
+	}
+	add("snmp", "161", c.Targets.SNMP)
+	add("linux", "22", c.Targets.Linux)
+	add("openstack", "", c.Targets.OpenStack)
+	return out
+}
+
+func withPort(address, port string) string {
+	if port == "" {
+		return address
+	}
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(address, port)
+}
+
+// host resolves the name of a host that jobs may run on: one that is polled
+// over SSH.
+func (c *Config) host(name string) (automation.Host, bool) {
+	for _, t := range c.Targets.Linux {
+		if t.Name == name {
+			return automation.Host{Name: name, Address: withPort(t.Address, "22"), Credential: t.Credential}, true
+		}
+	}
+	return automation.Host{}, false
+}
+
+func (c *Config) regions() []automation.Region {
+	var out []automation.Region
+	for _, r := range c.Automation.Regions {
+		out = append(out, automation.Region{Name: r.Name, Prefixes: r.Prefixes, Slots: r.Slots})
+	}
+	return out
+}
+
+func (c *Config) notifiers() ([]alerting.Notifier, error) {
+	var out []alerting.Notifier
+	for i, w := range c.Alerting.Webhooks {
+		n, err := webhook.New(webhook.Options{Name: w.Name, URL: w.URL})
+		if err != nil {
+			return nil, fmt.Errorf("alerting.webhooks[%d]: %w", i, err)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+func (c *Config) externalURL() string { return cmp.Or(c.ExternalURL, "http://"+c.Listen) }
+
+func (c *Config) settings() []web.Setting {
+	data, err := filepath.Abs(c.Data)
+	if err != nil {
+		data = c.Data
+	}
+	return []web.Setting{
+		{Name: "Data", Value: data}, {Name: "Listens on", Value: c.Listen},
+		{Name: "History kept", Value: c.History.Retention.String()},
+		{Name: "Polling interval", Value: c.Collector.Interval.Round(time.Second).String()},
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/crypto/ssh"
+
+	"nocturne/internal/access"
+	"nocturne/internal/cloudconn"
+	"nocturne/internal/secret"
+	"nocturne/internal/snmpconn"
+	"nocturne/internal/sshconn"
+	"nocturne/internal/state"
+)
+
+// sealCredentials puts the configuration's credentials under the master key.
+func sealCredentials(ctx context.Context, vault *access.Vault, entries []CredentialEntry) error {
+	for i, e := range entries {
+		kind, value, err := e.credential()
+		if err != nil {
+			return fmt.Errorf("credentials[%d] (%s): %w", i, e.Name, err)
+		}
+		if err := vault.Put(ctx, access.System, e.Name, kind, value); err != nil {
+			return fmt.Errorf("seal credential %s: %w", e.Name, err)
+		}
+	}
+	return nil
+}
+
+func (e CredentialEntry) credential() (kind string, value any, err error) {
+	switch {
+	case e.SNMP != nil:
+		return "snmp", snmpconn.Credential(*e.SNMP), nil
+	case e.OpenStack != nil:
+		return "openstack", cloudconn.Credential(*e.OpenStack), nil
+	case e.SSH != nil:
+		key := e.SSH.Key
+		if e.SSH.KeyFile != "" {
+			b, err := os.ReadFile(e.SSH.KeyFile)
+			if err != nil {
+				return "", nil, fmt.Errorf("read key: %w", err)
+			}
+			key = secret.Text(b)
+		}
+		return "ssh", sshconn.Credential{User: e.SSH.User, PrivateKey: key, Passphrase: e.SSH.Passphrase}, nil
+	}
+	return "", nil, errors.New("wants one of snmp, ssh, openstack")
+}
+
+// credentialOf opens credentials of one kind by name.
+func credentialOf[T any](vault *access.Vault, kind string) func(name string) (T, error) {
+	return func(name string) (T, error) {
+		var c T
+		got, err := vault.Open(name, &c)
+		if err != nil {
+			return c, fmt.Errorf("credential %q: %w", name, err)
+		}
+		if got != kind {
+			return c, fmt.Errorf("credential %q is of kind %s, not %s", name, got, kind)
+		}
+		return c, nil
+	}
+}
+
+// hostKeys are the keys pinned by a known_hosts file and those pinned at a
+// first contact, which are kept in state.
+type hostKeys struct {
+	file  *sshconn.KnownHosts
+	table *state.Table[string]
+}
+
+func openHostKeys(db *state.DB, file string) (*hostKeys, error) {
+	k := &hostKeys{file: sshconn.NewKnownHosts(), table: state.NewTable[string](db, "hostkey", 1)}
+	if file == "" {
+		return k, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("ssh.known_hosts: %w", err)
+	}
+	if k.file, err = sshconn.ParseKnownHosts(file, data); err != nil {
+		return nil, fmt.Errorf("ssh.known_hosts: %w", err)
+	}
+	return k, nil
+}
+
+// Lookup returns the file's key, else the one pinned at first contact.
+func (k *hostKeys) Lookup(addr string) (ssh.PublicKey, bool) {
+	if key, ok := k.file.Lookup(addr); ok {
+		return key, true
+	}
+	line, _, err := k.table.Get(addr)
+	if err != nil {
+		return nil, false
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+	return key, err == nil
+}
+
+// Pin keeps an address' first key; another one later is refused.
+func (k *hostKeys) Pin(addr string, key ssh.PublicKey) error {
+	if _, err := k.table.Put(addr, string(ssh.MarshalAuthorizedKey(key)), 0); err != nil {
+		return fmt.Errorf("pin host key of %s: %w", addr, err)
+	}
+	return nil
+}
