@@ -161,14 +161,9 @@ func (e *Engine) replay(a Alert, tr Transition) error {
 	if err != nil || !fresh {
 		return err
 	}
-	for entry, err := range e.o.Ledger.Subject(subject(tr.Item, tr.Fingerprint)) {
-		if err != nil {
-			return err
-		}
-		var told Transition
-		if entry.Kind == "alert" && entry.Action == tr.To && json.Unmarshal(entry.Data, &told) == nil && told.Episode == tr.Episode {
-			return nil
-		}
+	told, err := e.told(e.o.Ledger.Subject(subject(tr.Item, tr.Fingerprint)), tr, func(Transition) bool { return true })
+	if err != nil || told {
+		return err
 	}
 	return e.tell(tr)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -150,12 +151,13 @@ func newGroup(file string, g rulefmt.RuleGroup, bad map[string]bool) *group {
 	return out
 }
 
-// ruleID tells rules of one name apart by their order.
+// ruleID tells rules of one name apart by their order. Names may hold anything.
 func ruleID(group, name string, nth int) string {
-	if nth == 1 {
-		return group + "/" + name
+	id := url.PathEscape(group) + "/" + url.PathEscape(name)
+	if nth > 1 {
+		id += "#" + strconv.Itoa(nth)
 	}
-	return fmt.Sprintf("%s/%s#%d", group, name, nth)
+	return id
 }
 
 // ruleFault gives an error of rulefmt its file, and takes "line:column: " or

@@ -18,7 +18,8 @@ const instanceLabel = "instance"
 // sight is what is known of the series that an alert rests on.
 type sight struct {
 	seen    bool
-	removed bool   // a target is gone from the collector, so nothing will come
+	removed bool   // its target is gone from the collector, so nothing will come
+	partly  bool   // so are some of the targets it rests on, and the others are seen
 	reason  string // what is not seen, or that the series ended
 }
 
@@ -34,17 +35,19 @@ type last struct {
 // than since. trueAt is a time at which the rule was true: what had samples
 // then is what must be seen now.
 func (e *Engine) look(ctx context.Context, r *rule, series labels.Labels, trueAt, since, now time.Time) (sight, error) {
-	known, absences := false, false
+	known, absences, gone, there := false, false, false, false
 	result := sight{seen: true}
 	for _, s := range r.rests {
+		own := series.Get(instanceLabel) != "" && s.passes(instanceLabel)
 		s, err := e.lookAt(ctx, s, s.narrow(series), trueAt, since, now)
 		if err != nil {
 			return sight{}, err
 		}
 		known, absences = known || s.known, absences || s.absent
+		gone, there = gone || s.gone, there || s.there
 		switch {
-		case s.removed:
-			return s.sight, nil
+		case own && s.gone:
+			return sight{seen: true, removed: true, reason: s.reason}, nil
 		case !s.seen:
 			result = s.sight
 		case result.seen && s.reason != "":
@@ -54,6 +57,9 @@ func (e *Engine) look(ctx context.Context, r *rule, series labels.Labels, trueAt
 	if len(r.rests) > 0 && !known && !absences {
 		return sight{reason: "none of its series is in the history"}, nil
 	}
+	if result.seen {
+		result.removed, result.partly = gone && !there, gone && there
+	}
 	return result, nil
 }
 
@@ -61,6 +67,8 @@ type selectorSight struct {
 	sight
 	known  bool // it had series when the rule was true
 	absent bool
+	gone   bool // of one of its series the target is removed
+	there  bool // another one is seen
 }
 
 func (e *Engine) lookAt(ctx context.Context, s selector, ms []*labels.Matcher, trueAt, since, now time.Time) (selectorSight, error) {
@@ -91,17 +99,21 @@ func (e *Engine) lookAt(ctx context.Context, s selector, ms []*labels.Matcher, t
 		out.known = true
 		got, ok := recent[h]
 		if ok && !got.marker && got.t > since.UnixMilli() {
+			out.there = true
 			continue
 		}
 		one, err := e.lookBeyond(ctx, was, got, ok, trueAt, since, now)
 		if err != nil {
 			return out, err
 		}
-		if one.removed || !one.seen {
+		if !one.seen {
 			out.sight = one
 			return out, nil
 		}
-		out.reason = one.reason
+		out.gone, out.there = out.gone || one.removed, out.there || !one.removed
+		if one.removed || !out.gone {
+			out.reason = one.reason
+		}
 	}
 	return out, nil
 }

@@ -2,6 +2,7 @@ package alerting
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -259,4 +260,65 @@ func TestWhatAnAlertRestsOn(t *testing.T) {
 	f(`label_replace(x, "rack", "$1", "pos", "(.*)")`, `__name__="x",device="sda",instance="a"`)
 	f(`x > scalar(y)`, `__name__="x",device="sda",instance="a",rack="r1"`, `__name__="y"`)
 	f(`vector(1)`)
+}
+
+// A sum that became small since one of its targets was removed and the others
+// are not seen is not seen to be over.
+func TestRemovedTargetIsNoSightOfTheOthers(t *testing.T) {
+	h := newHouse(t, `
+groups:
+- name: hall
+  rules:
+  - alert: Errors
+    expr: sum(errors) > 10
+`)
+	t0 := time.Now().Add(-time.Hour).Truncate(time.Second)
+	put := func(s int, host string, up, v float64) {
+		at := t0.Add(time.Duration(s) * time.Second)
+		h.put(at, v, "__name__", "errors", "job", "linux", "instance", host)
+		h.put(at, up, "__name__", "up", "job", "linux", "instance", host)
+	}
+	for i := range 10 {
+		put(0, fmt.Sprintf("web-%d", i), 1, 9)
+	}
+	h.eval(t0.Add(time.Second))
+	a := h.one()
+	put(15, "web-0", staleMarker, staleMarker)
+	h.eval(t0.Add(400 * time.Second)) // nothing came of the others for longer than the lookback
+	if a := h.one(); a.Phase != Firing || !a.Stale {
+		t.Fatalf("got %s stale=%v %q", a.Phase, a.Stale, a.Reason)
+	}
+	for i := range 9 {
+		put(405, fmt.Sprintf("web-%d", i+1), 1, 0)
+	}
+	// It is over, yet by a removal in part: that proves no remedy.
+	s, err := h.e.look(t.Context(), h.e.groups[0].rules[0], labels.EmptyLabels(), t0.Add(time.Second), t0.Add(time.Second), t0.Add(406*time.Second))
+	if err != nil || !s.seen || s.removed || !s.partly {
+		t.Fatalf("got %+v, %v", s, err)
+	}
+	h.eval(t0.Add(406 * time.Second))
+	if past, err := h.e.Episode(a.Episode); err != nil || past.Phase != Resolved || past.Reason != "target removed: web-0" {
+		t.Fatalf("got %s %q, %v", past.Phase, past.Reason, err)
+	}
+}
+
+// A label that the rule fills in changes with the value: that is no end.
+func TestEvaluateSeesTheFaultUnderOtherLabels(t *testing.T) {
+	h := newHouse(t, `
+groups:
+- name: g
+  rules:
+  - alert: Load
+    expr: node_load1 > 8
+    labels: {load: '{{ $value }}'}
+`)
+	load := []string{"__name__", "node_load1", "job", "linux", "instance", "web-1"}
+	now := time.Now()
+	h.put(now.Add(-20*time.Second), 9, load...)
+	h.eval(now.Add(-19 * time.Second))
+	a := h.one()
+	h.put(now.Add(-2*time.Second), 10, load...)
+	if v, err := h.e.Evaluate(t.Context(), a.Episode, now.Add(-5*time.Second)); err != nil || v.Cleared || !v.Seen || v.Value != 10 {
+		t.Fatalf("got %+v, %v", v, err)
+	}
 }

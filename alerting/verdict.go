@@ -4,8 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"nocturne/internal/ledger"
 )
 
 // Evaluate answers whether the condition of an episode is over, by the alert's
@@ -32,11 +38,17 @@ func (e *Engine) Evaluate(ctx context.Context, episode string, since time.Time) 
 		return Verdict{}, fmt.Errorf("evaluate rule %s: %w", r.name, err)
 	}
 	in, holds := found[rec.Alert.Fingerprint]
+	for _, other := range found {
+		// A label that the rule fills in may have changed: it is the same fault.
+		if !holds && labels.Equal(other.series, rec.Series) {
+			in, holds = other, true
+		}
+	}
 	s, err := e.look(ctx, r, rec.Series, trueAt, since, now)
 	if err != nil {
 		return Verdict{}, fmt.Errorf("look for the series of %s: %w", rec.Alert.Labels, err)
 	}
-	v := Verdict{Cleared: !holds, Seen: s.seen && !s.removed, Value: in.value, Reason: s.reason}
+	v := Verdict{Cleared: !holds, Seen: s.seen && !s.removed && !s.partly, Value: in.value, Reason: s.reason}
 	switch {
 	case s.removed || !v.Seen:
 	case holds:
@@ -61,9 +73,26 @@ func (e *Engine) Escalate(_ context.Context, episode, reason string) error {
 	if err != nil {
 		return fmt.Errorf("escalate %s: %w", a.Labels, err)
 	}
-	if !fresh {
-		return nil
+	if !fresh { // told, unless a crash came between the log and the ledger
+		told, err := e.told(e.o.Ledger.Subject(subject(tr.Item, tr.Fingerprint)), tr, func(t Transition) bool { return t.Reason == reason })
+		if err != nil || told {
+			return err
+		}
 	}
 	e.signal.send()
 	return e.tell(tr)
+}
+
+// told tells whether a transition is among entries of the ledger.
+func (e *Engine) told(entries iter.Seq2[ledger.Entry, error], tr Transition, same func(Transition) bool) (bool, error) {
+	for entry, err := range entries {
+		if err != nil {
+			return false, err
+		}
+		var t Transition
+		if entry.Kind == ledger.Alert && entry.Action == tr.To && json.Unmarshal(entry.Data, &t) == nil && t.Episode == tr.Episode && same(t) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
