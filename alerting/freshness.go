@@ -85,7 +85,10 @@ func (p polled) interval(configured time.Duration) time.Duration {
 	return max(configured, time.Duration(gaps[len(gaps)/2])*time.Millisecond)
 }
 
-// fresh tells whether the target is seen at now.
+// fresh tells whether the target is seen at now. A poll of the future is none:
+// the clock was set back, and what came since is not read before that time.
 func (p polled) fresh(configured time.Duration, now time.Time) bool {
-	return p.up && now.Sub(p.lastOK) <= missedPolls*p.interval(configured)
+	interval := p.interval(configured)
+	age := now.Sub(p.lastOK)
+	return p.up && age >= -interval && age <= missedPolls*interval
 }

@@ -124,17 +124,30 @@ func (s *snapshot) states() map[string]State {
 func (s *snapshot) status(id string) Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.compute(id, map[string]bool{})
+	return s.compute(id, &descent{on: map[string]bool{}, part: map[string]Status{}})
 }
 
-// compute is status with mu held; on is what is being computed further up, as
-// the inventory may hold a cycle.
-func (s *snapshot) compute(id string, on map[string]bool) Status {
+// descent is one walk down the inventory, which may hold a cycle.
+type descent struct {
+	on   map[string]bool   // being computed further up
+	part map[string]Status // computed without what was further up
+	cut  bool              // something was left out since it was further up
+}
+
+// compute is status with mu held. What a cycle cut off is of use within this
+// walk alone: asked by itself it has another state.
+func (s *snapshot) compute(id string, on *descent) Status {
 	if st, ok := s.done[id]; ok {
 		return st
 	}
-	on[id] = true
-	defer delete(on, id)
+	if st, ok := on.part[id]; ok {
+		on.cut = true
+		return st
+	}
+	cut := on.cut
+	on.cut = false
+	on.on[id] = true
+	defer delete(on.on, id)
 	var v view
 	switch n := s.tree.nodes[id]; {
 	case isLink(id):
@@ -151,7 +164,12 @@ func (s *snapshot) compute(id string, on map[string]bool) Status {
 	}
 	st := v.status()
 	st.Since = s.since(id, st)
-	s.done[id] = st
+	if on.cut && len(on.on) > 1 {
+		on.part[id] = st
+	} else {
+		s.done[id] = st
+	}
+	on.cut = on.cut || cut
 	return st
 }
 
@@ -276,10 +294,14 @@ func (s *snapshot) fact(v *view, n *node) {
 }
 
 // within judges an item by what stands in it.
-func (s *snapshot) within(v *view, n *node, on map[string]bool) {
+func (s *snapshot) within(v *view, n *node, on *descent) {
 	for _, id := range n.contents {
 		in := s.tree.nodes[id]
-		if in.excluded() || on[id] {
+		if in.excluded() {
+			continue
+		}
+		if on.on[id] {
+			on.cut = true
 			continue
 		}
 		st := s.compute(id, on)
@@ -300,7 +322,7 @@ func first(s []string) string {
 	return s[0]
 }
 
-func (s *snapshot) link(v *view, id string, on map[string]bool) {
+func (s *snapshot) link(v *view, id string, on *descent) {
 	l, ok := s.graph.Link(id)
 	if !ok {
 		v.add(StateUnknown, s.at, "not in the inventory")

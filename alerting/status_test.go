@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"nocturne/internal/inventory"
 )
 
@@ -177,5 +179,38 @@ func TestStatusesAreOneSnapshot(t *testing.T) {
 	h.e.Statuses([]string{"host/web-1", "rack/r01"})
 	if h.e.current() != first {
 		t.Error("a second question within the second was computed anew")
+	}
+}
+
+// The clock was set back: a poll of the future says nothing of now.
+func TestStatusAfterTheClockWentBack(t *testing.T) {
+	now := time.Now()
+	p := polled{up: true, lastOK: now.Add(time.Hour)}
+	if p.fresh(15*time.Second, now) {
+		t.Error("a target is green by a poll of the future")
+	}
+	p.lastOK = now.Add(time.Second)
+	if !p.fresh(15*time.Second, now) {
+		t.Error("a target is not seen though it was polled this second")
+	}
+}
+
+// In a cycle each item has the state of the worst, whichever is asked first.
+func TestStatusInACycle(t *testing.T) {
+	now := time.Now()
+	for _, order := range [][]string{{"a", "b", "c"}, {"b", "c", "a"}, {"c", "a", "b"}} {
+		s := &snapshot{at: now, polls: polls{}, alerts: map[string][]Alert{"a": {{Labels: labels.FromStrings("severity", "critical")}}}, done: map[string]Status{}}
+		s.tree = &tree{nodes: map[string]*node{}}
+		s.fresh = map[target]bool{}
+		for id, on := range map[string]string{"a": "b", "b": "c", "c": "a"} {
+			tg := target{"linux", id}
+			s.polls[tg], s.fresh[tg] = polled{up: true, lastOK: now}, true
+			s.tree.nodes[id] = &node{item: inventory.Item{ID: id}, targets: []target{tg}, contents: []string{on}}
+		}
+		for _, id := range order {
+			if st := s.status(id); st.State != StateCritical {
+				t.Errorf("asked in the order %v: %s is %s", order, id, st.State)
+			}
+		}
 	}
 }
