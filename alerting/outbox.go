@@ -265,7 +265,14 @@ func (s *sender) deliver(ctx context.Context) error {
 			if !ok {
 				break
 			}
-			if time.Now().Before(s.notYet) || !s.send(ctx, n) {
+			if time.Now().Before(s.notYet) {
+				waiting++
+				break
+			}
+			if err := s.attempted(p, after); err != nil {
+				return err
+			}
+			if !s.send(ctx, n) {
 				waiting++
 				break
 			}
@@ -321,6 +328,22 @@ func (s *sender) due(p *parcel, now time.Time) (n Notification, after parcel, ok
 	after = *p
 	after.Escalations = p.Escalations[1:]
 	return s.e.escalation(a, p.Escalations[0].Reason), after, true, nil
+}
+
+// attempted notes that the receiver is about to be told of what fired during a
+// maintenance: even if no answer comes it may know, and must hear of the end.
+func (s *sender) attempted(p *parcel, after parcel) error {
+	news := false
+	for ep, t := range p.Episodes {
+		if to, on := after.Episodes[ep]; on && t.Muted && !to.Muted {
+			t.Muted, news = false, true
+			p.Episodes[ep] = t
+		}
+	}
+	if !news {
+		return nil
+	}
+	return s.put(p)
 }
 
 // send tells whether the receiver is done with n: it took it or will never.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nocturne/internal/inventory"
 )
 
 // receiver is a Notifier that keeps what it takes and fails on demand.
@@ -248,5 +250,47 @@ func TestNewReceiverIsToldWhatFires(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		h.wantTold(r, "firing:1 resolved:0")
 		stop()
+	})
+}
+
+// noAnswer takes every notification, and its answer is lost.
+type noAnswer struct{ receiver }
+
+func (r *noAnswer) Notify(ctx context.Context, n Notification) error {
+	return errors.Join(r.receiver.Notify(ctx, n), errors.New("connection reset"))
+}
+
+// What fired during a maintenance is told behind it. When the receiver's answer
+// is lost it may have been told, so it hears of the end.
+func TestResolveBehindALostAnswer(t *testing.T) {
+	r := &noAnswer{}
+	inBubble(t, loadRule, []Notifier{r}, func(t *testing.T, h *house) {
+		if _, err := h.graph.ImportYAML(t.Context(), "f", []byte("sites: [{name: s, rooms: [{name: r, racks: [{name: k, contents: [{kind: host, name: web-1}]}]}]}]"), "person:ada"); err != nil {
+			t.Fatal(err)
+		}
+		fact := inventory.Fact{Kind: "host", Key: "web-1", Name: "web-1", Binding: map[string]string{"job": "linux", "instance": "web-1"}}
+		if err := h.graph.Observe(t.Context(), inventory.Observation{Source: "linux", Target: "web-1", At: time.Now(), Facts: []inventory.Fact{fact}}); err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		if err := h.e.Maintain(t.Context(), Maintenance{Item: "host/web-1", From: now, To: now.Add(20 * time.Second), By: "person:ada"}); err != nil {
+			t.Fatal(err)
+		}
+		stop := h.run()
+		defer stop()
+		h.load(9)
+		time.Sleep(15 * time.Second)
+		h.wantTold(&r.receiver)
+		time.Sleep(10 * time.Second) // the maintenance is over
+		synctest.Wait()
+		if got := r.told(); len(got) == 0 || got[0] != "firing:1 resolved:0" {
+			t.Fatalf("told %q behind the maintenance", got)
+		}
+		h.load(1)
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if got := r.told(); got[len(got)-1] != "firing:0 resolved:1" {
+			t.Fatalf("told %q, and never of the end", got)
+		}
 	})
 }
