@@ -191,7 +191,9 @@ func (e *Engine) Episode(id string) (Alert, error) {
 	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if t := e.active[rec.Alert.Fingerprint]; t != nil && t.rec.Alert.Episode == id {
+	// A reader of the log may be faster than what is shown: the record is ahead
+	// of memory for as long as a transition is being written.
+	if t := e.active[rec.Alert.Fingerprint]; t != nil && t.rec.Alert.Episode == id && t.rec.Alert.Phase == rec.Alert.Phase {
 		return t.rec.Alert.clone(), nil
 	}
 	return rec.Alert, nil
