@@ -104,6 +104,7 @@ type RuleStatus struct {
 	Record            bool // a recording rule
 	Query             string
 	For               time.Duration
+	Interval          time.Duration // of its group
 	Labels            map[string]string
 	Health            string // "ok", "err" or "unknown" before the first evaluation
 	LastError         string

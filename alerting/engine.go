@@ -117,7 +117,7 @@ func New(o Options) (*Engine, error) {
 		g.interval = cmp.Or(g.interval, o.Interval)
 		for _, r := range g.rules {
 			e.byKey[r.id] = r
-			e.health[r] = r.status()
+			e.health[r] = r.status(g.interval)
 		}
 	}
 	if err := e.restore(time.Now()); err != nil {

@@ -293,9 +293,9 @@ func (e *Engine) commitAll(ctx context.Context, changes []change) error {
 	return err
 }
 
-func (r *rule) status() RuleStatus {
+func (r *rule) status(every time.Duration) RuleStatus {
 	return RuleStatus{
-		File: r.file, Group: r.group, Name: r.name, Record: r.record, Query: r.query, For: r.hold,
+		File: r.file, Group: r.group, Name: r.name, Record: r.record, Query: r.query, For: r.hold, Interval: every,
 		Labels: maps.Clone(r.labels), Health: "unknown",
 	}
 }

@@ -125,12 +125,15 @@ func (m *Remedies) prove(ctx context.Context, c Case, j automation.Job) (automat
 	}
 }
 
+// Unseen is in the reason of a job whose effect nobody could look at in time.
+const Unseen = "no fresh samples"
+
 func unproved(v alerting.Verdict, err error) string {
 	switch {
 	case err != nil:
 		return err.Error()
 	case !v.Seen:
-		return "no fresh samples: " + v.Reason
+		return Unseen + ": " + v.Reason
 	}
 	return v.Reason
 }

@@ -1,0 +1,69 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"nocturne/alerting"
+	"nocturne/automation"
+	"nocturne/automation/inspection"
+	"nocturne/collector"
+	"nocturne/internal/access"
+	"nocturne/internal/state"
+	"nocturne/internal/strictyaml"
+)
+
+// notFound is a thing that a path names and that does not exist.
+type notFound struct{ what string }
+
+func (e notFound) Error() string { return "there is no " + e.what }
+
+// invalid is a form or body that cannot be taken; its text is for people.
+type invalid struct{ text string }
+
+func (e invalid) Error() string { return e.text }
+
+// statusOf is the one table from an error to an HTTP status and a sentence for
+// people. What is in no row is our fault: 500, and its text goes to the log
+// alone.
+func statusOf(err error) (int, string) {
+	var (
+		nf notFound
+		iv invalid
+		ua unauthorized
+		sf *strictyaml.Fault
+	)
+	switch {
+	case errors.As(err, &nf):
+		return http.StatusNotFound, nf.Error()
+	case errors.As(err, &iv), errors.As(err, &sf):
+		return http.StatusBadRequest, err.Error()
+	case errors.Is(err, state.ErrNotFound), errors.Is(err, access.ErrNotFound), errors.Is(err, automation.ErrNoJob),
+		errors.Is(err, inspection.ErrUnknown), errors.Is(err, collector.ErrUnknownTarget):
+		return http.StatusNotFound, "there is no such thing"
+	case errors.As(err, &ua):
+		return http.StatusUnauthorized, ua.Error()
+	case errors.Is(err, access.ErrDenied):
+		return http.StatusForbidden, "your role does not allow this"
+	case errors.Is(err, access.ErrExpired):
+		return http.StatusUnauthorized, "the session is over; sign in again"
+	case errors.Is(err, access.ErrLocked):
+		return http.StatusTooManyRequests, "too many tries; wait a few minutes"
+	case errors.Is(err, automation.ErrInvalid), errors.Is(err, access.ErrInvalid):
+		return http.StatusBadRequest, err.Error()
+	case errors.Is(err, access.ErrExists), errors.Is(err, access.ErrLastAdministrator):
+		return http.StatusConflict, err.Error()
+	case errors.Is(err, alerting.ErrNotFiring), errors.Is(err, alerting.ErrNotStale), errors.Is(err, automation.ErrPhase):
+		return http.StatusConflict, err.Error()
+	case errors.Is(err, automation.ErrBusy):
+		return http.StatusServiceUnavailable, "too many jobs wait; try again when some have ended"
+	case errors.Is(err, state.ErrConflict):
+		return http.StatusConflict, "somebody changed this at the same time; look again"
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout, "the answer took too long"
+	case errors.Is(err, context.Canceled):
+		return 499, "the client went away"
+	}
+	return http.StatusInternalServerError, "something broke here; the log has the cause"
+}

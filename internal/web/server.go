@@ -1,0 +1,74 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"nocturne/alerting"
+	"nocturne/automation"
+	"nocturne/automation/inspection"
+	"nocturne/automation/remedy"
+	"nocturne/collector"
+	"nocturne/internal/access"
+	"nocturne/internal/inventory"
+	"nocturne/internal/ledger"
+	"nocturne/tsdb"
+	"nocturne/tsdb/live"
+)
+
+// Options are what the pages show and act on. All but Log are needed.
+type Options struct {
+	History     *tsdb.DB
+	Live        *live.Window
+	Ledger      *ledger.Chain
+	Access      *access.Access
+	Graph       *inventory.Graph
+	Collector   *collector.Scheduler
+	Alerts      *alerting.Engine
+	Jobs        *automation.Executor
+	Remedies    []remedy.Remedy
+	Inspections *inspection.Inspector
+
+	Build    string    // version shown, and in the live stream
+	Started  time.Time // of the program
+	Settings []Setting // where data and configuration are, for the about page
+	Faults   []string  // files that did not load at start, for the rules page
+	Lab      bool      // the data come from the simulated hall
+	Log      *slog.Logger
+}
+
+// Setting is a line of the about page.
+type Setting struct{ Name, Value string }
+
+// Server answers HTTP.
+type Server struct {
+	Options
+	log     *slog.Logger
+	hub     *hub
+	handler http.Handler
+
+	verified atomic.Pointer[verification] // the last check of the ledger
+}
+
+// New builds the routes. It starts nothing.
+func New(o Options) (*Server, error) {
+	if o.History == nil || o.Live == nil || o.Ledger == nil || o.Access == nil || o.Graph == nil ||
+		o.Collector == nil || o.Alerts == nil || o.Jobs == nil || o.Inspections == nil {
+		return nil, errors.New("web: an option is missing")
+	}
+	s := &Server{Options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "web")}
+	s.hub = newHub(s)
+	s.handler = s.routes()
+	return s, nil
+}
+
+// Run feeds the live stream until ctx ends.
+func (s *Server) Run(ctx context.Context) error { return s.hub.run(ctx) }
+
+// Handler is the whole site.
+func (s *Server) Handler() http.Handler { return s.handler }
