@@ -22,7 +22,7 @@ func (t Tier) String() string { return [...]string{"core", "leaf", "access", "ho
 
 var roles = map[string]Tier{
 	"core": Core, "spine": Core, "super-spine": Core, "router": Core, "firewall": Core, "border": Core, "wan": Core,
-	"leaf": Leaf, "dist": Leaf, "distribution": Leaf, "aggregation": Leaf, "border-leaf": Leaf,
+	"leaf": Leaf, "dist": Leaf, "distribution": Leaf, "aggregation": Leaf, "border-leaf": Leaf, "management": Leaf, "oob": Leaf,
 	"access": Access, "tor": Access, "edge": Access,
 	"host": Host, "server": Host, "hypervisor": Host, "storage": Host, "pdu": Host, "console": Host,
 }
