@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// unit is one U of a rack's plan while it is being filled.
+// rackPlan is a rack while it is being filled.
 type rackPlan struct {
 	name string
 	top  int // highest U still free, filled downwards by switches
@@ -74,8 +74,9 @@ func (p *rackPlan) takeTop(height int) Place {
 	return Place{Rack: p.name, U: p.top + 1, Height: height, Face: "front"}
 }
 
-func (p *rackPlan) takeLow(r *rand.Rand, height int) Place {
-	u := p.low + r.IntN(3)
+// takeLow stands something above what is there, with a gap of up to slack units.
+func (p *rackPlan) takeLow(r *rand.Rand, height, slack int) Place {
+	u := p.low + r.IntN(slack+1)
 	if u+height > p.top {
 		u = min(p.low, p.top-height)
 	}
@@ -125,6 +126,8 @@ var roles = []struct {
 }
 
 func (l *Lab) wireHosts(r *rand.Rand, plans []*rackPlan, leaves []*agent) {
+	perRack := (l.opts.Hosts + len(plans) - 1) / len(plans)
+	slack := max(0, 30/perRack-2)
 	counts := map[string]int{}
 	perRegion := map[int]int{}
 	for i := range l.opts.Hosts {
@@ -139,7 +142,7 @@ func (l *Lab) wireHosts(r *rand.Rand, plans []*rackPlan, leaves []*agent) {
 		}
 		p := plans[i%len(plans)]
 		h := newHost(l, r, name, slices.Clone(services))
-		h.place = p.takeLow(r, 1+r.IntN(2))
+		h.place = p.takeLow(r, 1+r.IntN(2), slack)
 		// Three regions, each with hosts even in the smallest hall.
 		at := i % len(regions)
 		if i >= len(regions) {

@@ -134,7 +134,9 @@ func (s *Server) sources() []dash.Source {
 	return out
 }
 
-func failing(t collector.TargetStatus) bool { return t.Err != "" }
+// failing says that the last poll saw nothing; one that missed a part is told
+// on the targets' page.
+func failing(t collector.TargetStatus) bool { return t.Err != "" && !t.Partial }
 
 // tile is a key figure by a query over everything.
 type tile struct {

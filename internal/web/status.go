@@ -93,6 +93,7 @@ func nameOf(it inventory.Item) string {
 type place struct {
 	rack, name string
 	u          float64
+	order      float64 // rack by rack, from the top down
 }
 
 // places is where everything stands, read once a page.
@@ -103,9 +104,9 @@ type places struct {
 
 func (s *Server) places() places {
 	out := places{s, map[string]place{}}
-	for _, k := range s.Graph.Racks() {
-		for _, c := range k.Contents {
-			out.held[c.Item] = place{k.ID, k.Name, c.U}
+	for i, k := range s.Graph.Racks() {
+		for j, c := range k.Contents {
+			out.held[c.Item] = place{k.ID, k.Name, c.U, float64(i) + float64(j)/1000}
 		}
 	}
 	return out

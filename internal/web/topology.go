@@ -80,6 +80,10 @@ func (s *Server) linkState(l inventory.Link) ui.State {
 	return worst
 }
 
+// central are roles that serve the whole site: they stand by name, all others
+// by the rack that they serve.
+var central = []string{"core", "spine", "border", "router", "firewall", "management"}
+
 // topologyGraph is what the layout draws: devices that have links or a role,
 // and hosts.
 func (s *Server) topologyGraph(links []inventory.Link, only string) layout.Graph {
@@ -105,7 +109,11 @@ func (s *Server) topologyGraph(links []inventory.Link, only string) layout.Graph
 				role = "host"
 			}
 			sites[site] = true
-			g.Nodes = append(g.Nodes, layout.Node{ID: it.ID, Site: site, Role: role, Label: nameOf(it), Order: places.of(it.ID).u})
+			n := layout.Node{ID: it.ID, Site: site, Role: role, Label: nameOf(it)}
+			if !slices.Contains(central, role) {
+				n.Order = 1 + places.of(it.ID).order
+			}
+			g.Nodes = append(g.Nodes, n)
 		}
 	}
 	for site := range sites {
