@@ -51,8 +51,10 @@ type Step struct {
 	// the first one still runs.
 	Idempotent bool `json:"idempotent,omitempty"`
 	// Probe is a command that only looks; exit status 0 says that the step took
-	// effect, 1 to 125 that it did not. It is asked when a step's outcome is
-	// unknown, and may be run any number of times.
+	// effect, 1 to 125 that it did not and never will: the step is then run
+	// again. While the command may still be at work, as behind a timeout, it must
+	// wait, or exit with 126, which leaves the step unknown. It is asked when a
+	// step's outcome is unknown, and may be run any number of times.
 	Probe string `json:"probe,omitempty"`
 }
 

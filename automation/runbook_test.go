@@ -110,6 +110,24 @@ func TestQuoting(t *testing.T) {
 	}
 }
 
+// What the scanner may read otherwise than the shell holds no parameter behind
+// it: there, the value would end up outside of its quotes.
+func TestQuotingInDoubt(t *testing.T) {
+	for _, tmpl := range []string{
+		"(echo a)#'\necho '{{v}}'", "echo {#'\n{{v}} '", "echo $(id)#'\n{{v}}'", "echo {a}#'\n{{v}}'",
+		"echo $( # it's\nid) '{{v}}", `echo $'\'{{v}}`, "echo $(#'\nid)'{{v}}'",
+	} {
+		if cmd, err := Render(tmpl, map[string]string{"v": "; echo owned"}); err == nil {
+			t.Errorf("%q became %q", tmpl, cmd)
+		}
+	}
+	for _, tmpl := range []string{"n=${#HOME}; echo {{v}}", "(echo a) # it's\necho {{v}}", "(# it's\necho {{v}})", "a=$((16#ff)); echo {{v}}", "{ echo {{v}}; }", "echo a#b {{v}}"} {
+		if _, err := Render(tmpl, map[string]string{"v": "x"}); err != nil {
+			t.Errorf("%q: %v", tmpl, err)
+		}
+	}
+}
+
 func TestBind(t *testing.T) {
 	rb := Runbook{Name: "r", Parameters: []Parameter{{Name: "n", Pattern: "[0-9]+|x", Default: "1"}, {Name: "free"}}}
 	got, err := rb.Bind(map[string]string{"free": "a b"})

@@ -91,6 +91,7 @@ type shellScanner struct {
 	comment bool
 	inWord  bool
 	nested  bool // a substitution stood inside double quotes: what follows is not known
+	doubt   bool // something stood before that shells or this scanner may read in two ways
 	prev    byte
 }
 
@@ -138,6 +139,7 @@ func (s *shellScanner) step(c byte) {
 func (s *shellScanner) unquoted(c byte, dollar bool) {
 	switch c {
 	case '\'', '"', '`':
+		s.doubt = s.doubt || dollar && c != '`' // $'...' has other rules where a shell knows it
 		s.quote, s.inWord = c, true
 	case '$':
 		s.dollar, s.inWord = true, true
@@ -149,6 +151,8 @@ func (s *shellScanner) unquoted(c byte, dollar bool) {
 	case ')', '}':
 		s.depth = max(0, s.depth-1)
 	case '#':
+		// A comment's, or a word's?
+		s.doubt = s.doubt || s.prev == ')' || s.prev == '}' || s.prev == '{' && s.depth == 0 || s.depth > 0 && !s.inWord && s.prev != '{'
 		s.comment = !s.inWord && s.depth == 0
 		s.inWord = true
 	case ' ', '\t', '\n', ';', '&', '|', '<', '>':
@@ -163,6 +167,8 @@ func (s *shellScanner) unsafe() string {
 	switch {
 	case s.nested:
 		return "behind a substitution between double quotes"
+	case s.doubt:
+		return "behind a # next to a bracket, or a $ before a quote, which shells read in different ways"
 	case s.comment:
 		return "in a comment"
 	case s.quote == '`':
