@@ -54,6 +54,9 @@ type Executor struct {
 	wake       chan struct{}
 	superseded chan struct{}
 
+	// marking is held while a job has its mark and no record yet.
+	marking sync.RWMutex
+
 	mu    sync.Mutex // guards below
 	epoch uint64     // 0 until Run
 	live  map[string]*liveJob

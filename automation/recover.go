@@ -61,7 +61,7 @@ func (x *Executor) begin() error {
 func (x *Executor) recover(id string) error {
 	j, err := x.rec.job(id)
 	if errors.Is(err, ErrNoJob) {
-		return x.unmark(id) // the end came between mark and job
+		return x.clearMark(id)
 	}
 	if err != nil {
 		return err
@@ -98,6 +98,17 @@ func (x *Executor) recover(id string) error {
 		return x.skipWaiting(l)
 	}
 	return nil
+}
+
+// clearMark takes a mark away behind which no job was stored: the end came
+// between the two, unless this is just happening.
+func (x *Executor) clearMark(id string) error {
+	x.marking.Lock()
+	defer x.marking.Unlock()
+	if _, err := x.rec.job(id); !errors.Is(err, ErrNoJob) {
+		return err
+	}
+	return x.unmark(id)
 }
 
 // unmark takes a job off the list of open ones.

@@ -35,12 +35,7 @@ func (x *Executor) Submit(ctx context.Context, s Spec) (Job, error) {
 	if x.slots.waiting()+len(s.Hosts) > x.o.MaxTasks {
 		return Job{}, fmt.Errorf("job %s: %w: %d of %d", s.ID, ErrBusy, x.slots.waiting(), x.o.MaxTasks)
 	}
-	// The mark comes first: a job without it would not be found at the next
-	// start, a mark without a job is cleared there.
-	if err := x.rec.open.PutMany([]state.Record[openJob]{{ID: s.ID}}); err != nil {
-		return Job{}, err
-	}
-	if _, err := x.rec.jobs.Put(s.ID, j, 0); errors.Is(err, state.ErrConflict) {
+	if err := x.store(s.ID, j); errors.Is(err, state.ErrConflict) {
 		first, err := x.rec.job(s.ID)
 		if err != nil {
 			return Job{}, err
@@ -57,6 +52,18 @@ func (x *Executor) Submit(ctx context.Context, s Spec) (Job, error) {
 		return Job{}, err
 	}
 	return x.Job(s.ID)
+}
+
+// store writes a new job. The mark comes first: a job without it would not be
+// found at the next start, a mark without a job is cleared there.
+func (x *Executor) store(id string, j jobRecord) error {
+	x.marking.RLock()
+	defer x.marking.RUnlock()
+	if err := x.rec.open.PutMany([]state.Record[openJob]{{ID: id}}); err != nil {
+		return err
+	}
+	_, err := x.rec.jobs.Put(id, j, 0)
+	return err
 }
 
 // plan checks a Spec against runbook and hosts.
