@@ -24,6 +24,14 @@ func formFault(err error) (string, bool) {
 	return "", false
 }
 
+// administration leads to its first page that the reader may see.
+func (s *Server) administration(w http.ResponseWriter, r *http.Request) error {
+	if actorOf(r.Context()).May(access.Administer) {
+		return done(w, r, "/admin/people")
+	}
+	return done(w, r, "/admin/targets")
+}
+
 func (s *Server) people(w http.ResponseWriter, r *http.Request) error {
 	return s.peoplePage(w, r, http.StatusOK, "")
 }

@@ -169,7 +169,7 @@ func (s *Server) about(w http.ResponseWriter, r *http.Request) error {
 		{Name: "Version", Value: s.Build}, {Name: "Go", Value: runtime.Version()},
 		{Name: "Up since", Value: s.Started.UTC().Format(time.RFC3339)},
 		{Name: "Series", Value: strconv.FormatUint(s.History.Stats().Series, 10)},
-		{Name: "Memory in use", Value: metric(float64(mem.HeapInuse)) + "B"},
+		{Name: "Memory in use", Value: quantity(float64(mem.HeapInuse), "B")},
 		{Name: "Goroutines", Value: strconv.Itoa(runtime.NumGoroutine())},
 	}}
 	for _, set := range s.Settings {

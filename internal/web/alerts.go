@@ -239,7 +239,7 @@ func (s *Server) alertPage(w http.ResponseWriter, r *http.Request, status int, f
 		for _, j := range jobs {
 			if j.Episode == a.Episode {
 				m.Row.Job = ui.Ref{ID: j.ID, Label: j.Phase, Href: jobHref(j.ID)}
-				m.Jobs = append(m.Jobs, m.Row.Job)
+				m.Jobs = append(m.Jobs, ui.Ref{ID: j.ID, Label: cmp.Or(j.Title, j.Runbook) + ": " + j.Phase, Href: jobHref(j.ID)})
 			}
 		}
 	}

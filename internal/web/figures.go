@@ -56,7 +56,7 @@ func (s *Server) loads(r *http.Request, sel string) map[string]*ui.Spark {
 				name := x.Metric.Get("ifName")
 				spark.Label, spark.Last = "Load of "+name+" in the last hour", "not seen"
 				if last := spark.Points[len(spark.Points)-1]; !math.IsNaN(last) {
-					spark.Last = metric(last) + "bit/s"
+					spark.Last = quantity(last, "bit/s")
 				}
 				out[name] = spark
 			}
@@ -121,7 +121,7 @@ func rate(values map[string]float64, key string) string {
 	if !ok || math.IsNaN(v) {
 		return ""
 	}
-	return metric(v) + "bit/s"
+	return quantity(v, "bit/s")
 }
 
 func speed(bits string) string {
@@ -129,7 +129,7 @@ func speed(bits string) string {
 	if v <= 0 {
 		return ""
 	}
-	return metric(v) + "bit/s"
+	return quantity(v, "bit/s")
 }
 
 // naturally orders Ethernet2 before Ethernet10.
@@ -197,9 +197,9 @@ func (s *Server) disks(r *http.Request, id, sel string) []devices.Disk {
 	var rows []devices.Disk
 	for _, x := range s.vector(r, `node_filesystem_size_bytes{`+sel+`}`) {
 		mount, total := x.Metric.Get("mountpoint"), x.F
-		row := devices.Disk{Mount: mount, Device: x.Metric.Get("device"), Size: metric(total) + "B", Percent: -1, State: said[mount]}
+		row := devices.Disk{Mount: mount, Device: x.Metric.Get("device"), Size: quantity(total, "B"), Percent: -1, State: said[mount]}
 		if free, ok := avail[mount]; ok && total > 0 {
-			row.Used, row.Percent = metric(total-free)+"B", 100*(total-free)/total
+			row.Used, row.Percent = quantity(total-free, "B"), 100*(total-free)/total
 		}
 		rows = append(rows, row)
 	}

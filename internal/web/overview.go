@@ -146,7 +146,7 @@ type tile struct {
 
 var tiles = []tile{
 	{"Traffic", `sum(rate(ifHCInOctets[1m])) * 8`, "bit/s", "received by all interfaces", "/topology", metric},
-	{"CPU busy", `100 * (1 - avg(rate(node_cpu_seconds_total{mode="idle"}[1m])))`, "%", "mean over all hosts", "/devices?kind=host", percent},
+	{"CPU busy", `100 * (1 - sum(rate(node_cpu_seconds_total{mode="idle"}[1m])) / sum(rate(node_cpu_seconds_total[1m])))`, "%", "of all hosts together", "/devices?kind=host", percent},
 	{"Memory used", `100 * (1 - sum(node_memory_MemAvailable_bytes) / sum(node_memory_MemTotal_bytes))`, "%", "of all hosts together", "/devices?kind=host", percent},
 	{"Fullest disk", `100 * max(1 - node_filesystem_avail_bytes{fstype!~"tmpfs|overlay|squashfs"} / node_filesystem_size_bytes)`, "%", "of all file systems", "/reports", percent},
 }
@@ -191,6 +191,15 @@ func sparkOf(points []promql.FPoint, from time.Time, step time.Duration, n int) 
 }
 
 func percent(v float64) string { return fmt.Sprintf("%.1f", v) }
+
+// quantity writes a figure with its prefix and unit: 0 B, 1.5 Gbit/s.
+func quantity(v float64, unit string) string {
+	m := metric(v)
+	if !strings.Contains(m, " ") {
+		m += " "
+	}
+	return m + unit
+}
 
 // metric writes a figure with its decimal prefix.
 func metric(v float64) string {

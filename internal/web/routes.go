@@ -57,6 +57,7 @@ func (s *Server) routes() http.Handler {
 	configure("GET /inventory/import", s.importForm)
 	configure("POST /inventory/import", s.importInventory)
 
+	view("GET /admin", s.administration)
 	administer("GET /admin/people", s.people)
 	administer("POST /admin/people", s.addPerson)
 	administer("POST /admin/people/{name}/role", s.setRole)
