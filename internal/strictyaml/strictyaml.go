@@ -128,14 +128,23 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string) {
 	}
 	if te, ok := errors.AsType[*yaml.TypeError](err); ok {
 		for _, m := range te.Errors {
-			if _, text, ok := strings.Cut(m, ": "); ok {
-				m = text
-			}
-			w.fault(n, path, "%s", strings.ReplaceAll(m, "!!", ""))
+			w.fault(n, path, "%s", unreadable(m))
 		}
 		return
 	}
 	w.fault(n, path, "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+}
+
+// unreadable turns "line 3: cannot unmarshal !!str `x` into int" into a fault
+// without the value: it may be a secret in the wrong place.
+func unreadable(m string) string {
+	if _, kind, ok := strings.Cut(m, "` into "); ok {
+		return "cannot be read as " + strings.TrimPrefix(kind, "time.")
+	}
+	if _, text, ok := strings.Cut(m, ": "); ok {
+		m = text
+	}
+	return strings.ReplaceAll(m, "!!", "")
 }
 
 func (w *walker) structure(n *yaml.Node, v reflect.Value, path string) {
@@ -233,5 +242,6 @@ func kindName(n *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	}
-	return fmt.Sprintf("%q", n.Value)
+	// The value itself stays out: it may be a secret in the wrong place.
+	return "a single value"
 }

@@ -54,12 +54,24 @@ func TestFaults(t *testing.T) {
 		"a.yaml:2: port: cannot", "a.yaml:3: lissten: unknown field; known here: listen, port, targets",
 		"a.yaml:6: targets[0].evry: unknown field", "a.yaml:7: targets[1].every: ")
 	f("listen: a\nlisten: b\n", "a.yaml:2: listen: stands here twice")
-	f("targets: 3\n", `a.yaml:1: targets: wants a list, not "3"`)
+	f("targets: 3\n", "a.yaml:1: targets: wants a list, not a single value")
 	f("targets: [x]\n", `targets[0]: wants a mapping`)
 	f("a: [\n", "a.yaml:")
 	f("listen: a\n---\nlisten: b\n", "more than one YAML document")
 	f("- a\n", "a.yaml:1: wants a mapping, not a list")
 	f("targets:\n- tags: {a: 1, a: 2}\n", "targets[0].tags.a: stands here twice")
+}
+
+// TestValuesStayOut puts a secret where something else belongs: the fault must
+// not show it.
+func TestValuesStayOut(t *testing.T) {
+	for _, in := range []string{"targets: hunter2\n", "targets: [hunter2]\n", "port: hunter2\n", "targets:\n- every: hunter2\n", "targets:\n- tags: hunter2\n", "targets:\n- pass: [hunter2]\n"} {
+		var got file
+		err := Decode("a.yaml", []byte(in), &got)
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
 }
 
 func TestEmpty(t *testing.T) {
