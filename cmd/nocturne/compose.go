@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"nocturne/alerting"
@@ -78,6 +79,31 @@ func readTexts(c Config) (texts, error) {
 		}),
 	)
 	return t, err
+}
+
+// settle leaves out what stands twice and names what leads nowhere.
+func (t *texts) settle() {
+	t.runbooks = unique(t, "runbook", t.runbooks, func(r automation.Runbook) string { return r.Name })
+	t.remedies = unique(t, "remedy", t.remedies, func(r remedy.Remedy) string { return r.Name })
+	t.inspections = unique(t, "inspection", t.inspections, func(i inspection.Inspection) string { return i.Name })
+	for _, m := range t.remedies {
+		if !slices.ContainsFunc(t.runbooks, func(r automation.Runbook) bool { return r.Name == m.Runbook }) {
+			t.faults = append(t.faults, fmt.Sprintf("remedy %s: there is no runbook %q; its alerts will escalate", m.Name, m.Runbook))
+		}
+	}
+}
+
+// unique keeps the first of each name.
+func unique[T any](t *texts, what string, list []T, name func(T) string) []T {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(list, func(x T) bool {
+		n := name(x)
+		twice := seen[n]
+		if seen[n] = true; twice {
+			t.faults = append(t.faults, fmt.Sprintf("%s %s stands in two files or twice in one; the first is taken", what, n))
+		}
+		return twice
+	})
 }
 
 // localName is the target that stands for this machine.

@@ -246,6 +246,9 @@ func (c *Config) validate(file string) error {
 	if c.History.Retention < model.Duration(time.Hour) {
 		f.add("history.retention", "%s is under an hour", c.History.Retention)
 	}
+	if c.Live.MaxSeries < 1 {
+		f.add("live.max_series", "must be at least 1")
+	}
 	if c.Collector.Concurrency < 1 {
 		f.add("collector.concurrency", "must be at least 1")
 	}
@@ -325,6 +328,9 @@ func (c *Config) validateCredentials(f *faults) map[string]string {
 
 func (c *Config) validateTargets(f *faults, credentials map[string]string) {
 	seen := map[string]string{}
+	if c.Collector.Local {
+		seen[localName] = "this machine (collector.local)"
+	}
 	check := func(kind, credential string, list []TargetConfig, needAddress bool) {
 		for i, t := range list {
 			path := fmt.Sprintf("targets.%s[%d]", kind, i)
@@ -366,9 +372,16 @@ func (t TargetConfig) timeout(c CollectorConfig) time.Duration {
 }
 
 func (c *Config) validateRegions(f *faults) {
-	seen := map[netip.Prefix]string{}
+	seen, names := map[netip.Prefix]string{}, map[string]bool{}
 	for i, r := range c.Automation.Regions {
 		path := fmt.Sprintf("automation.regions[%d]", i)
+		if names[r.Name] {
+			f.add(path+".name", "%q stands here twice", r.Name)
+		}
+		names[r.Name] = true
+		if r.Slots < 0 {
+			f.add(path+".slots", "cannot be negative")
+		}
 		if r.Name == "" {
 			f.add(path+".name", "is missing")
 		}

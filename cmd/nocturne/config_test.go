@@ -54,6 +54,9 @@ func TestConfigFaults(t *testing.T) {
 	f("alerting:\n  webhooks:\n  - {name: w, url: nowhere}\n", "alerting.webhooks[0].url")
 	f("automation:\n  regions:\n  - {name: a, prefixes: [10.0.0.0/8]}\n  - {name: b, prefixes: [10.1.0.0/8]}\n", "automation.regions[1].prefixes: 10.1.0.0/8 belongs to region a already")
 	f("automation:\n  regions:\n  - {name: a, prefixes: [10.0.0.0/99]}\n", ":3: automation.regions[0].prefixes[0]")
+	f("automation:\n  regions:\n  - {name: a, prefixes: [10.0.0.0/8]}\n  - {name: a, prefixes: [11.0.0.0/8], slots: -1}\n", `automation.regions[1].name: "a" stands here twice`, "automation.regions[1].slots")
+	f("live: {max_series: -1}\n", "live.max_series")
+	f("targets:\n  linux:\n  - {name: localhost, address: h, credential: c}\n", `targets.linux[0].name: "localhost" is the name of this machine`)
 	f("history: {retention: 5m}\n", "history.retention")
 	f("listen: [\n", ":")
 }
@@ -103,6 +106,9 @@ func TestCheck(t *testing.T) {
 	f("alerting: {rules: [gone.yml]}\n", nil, false, "alerting.rules[0]", "gone.yml")
 	f("automation: {runbooks: [b.yaml]}\n", map[string]string{"b.yaml": "name: x\nstepps: []\nsteps:\n- {name: s, shell: 'true'}\n"}, false, "b.yaml:2", "stepps")
 	f("automation: {remedies: [m.yaml]}\n", map[string]string{"m.yaml": "remedies:\n- name: x\n  allert: A\n"}, false, "m.yaml:3", "allert")
+	two := "name: x\nsteps:\n- {name: s, shell: 'true'}\n"
+	f("automation: {runbooks: [b.yaml, c.yaml]}\n", map[string]string{"b.yaml": two, "c.yaml": two}, false, "runbook x stands in two files")
+	f("automation: {remedies: [m.yaml]}\n", map[string]string{"m.yaml": "remedies:\n- {name: x, alert: A, runbook: gone, host: h}\n"}, false, `there is no runbook "gone"`)
 	f("inspections: [i.yaml]\n", map[string]string{"i.yaml": "inspections:\n- name: x\n  schedule: now and then\n"}, false, "i.yaml", "schedule")
 }
 

@@ -74,6 +74,7 @@ func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
 	if h.texts, err = readTexts(cfg); err != nil {
 		return nil, err
 	}
+	h.texts.settle()
 	for _, f := range h.texts.faults {
 		log.Error("a file was left out", "component", "nocturne", "err", f)
 	}
@@ -300,7 +301,9 @@ func (h *house) serveHTTP(ctx context.Context) error {
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
+	down := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(down)
 		// Streams end with ctx; five seconds are for answers under way.
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
@@ -308,9 +311,11 @@ func (h *house) serveHTTP(ctx context.Context) error {
 			_ = srv.Close()
 		}
 	})
-	defer stop()
 	if err := srv.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
+		stop()
 		return err
 	}
+	// Serve returns when the shutdown begins; the stores may close after it.
+	<-down
 	return nil
 }

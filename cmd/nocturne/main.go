@@ -60,11 +60,12 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			t.settle()
 			for _, f := range t.faults {
 				fmt.Fprintln(c.ErrOrStderr(), f)
 			}
 			if n := len(t.faults); n > 0 {
-				return fmt.Errorf("%d file(s) with faults", n)
+				return fmt.Errorf("%d fault(s)", n)
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "good: %d targets, %d rule files, %d runbooks, %d remedies, %d inspections\n",
 				len(cfg.targets()), len(t.rules), len(t.runbooks), len(t.remedies), len(t.inspections))
