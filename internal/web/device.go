@@ -148,6 +148,9 @@ func fieldsOf(it inventory.Item) []ui.Property {
 	for _, p := range properties(valuesOf(it)) {
 		f := it.Fields[p.Name]
 		p.Source, p.At, p.Mono = f.Source, f.At, monospaced(p.Name)
+		if v := parseUnit(p.Value); p.Name == "memory" && v > 0 {
+			p.Value = metric(v/(1<<30)) + " GiB"
+		}
 		out = append(out, p)
 	}
 	return out

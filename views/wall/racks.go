@@ -85,6 +85,13 @@ func (r Rack) sorted() []Cell {
 	return cells
 }
 
+// flanks lists what stands at no unit, by name.
+func (r Rack) flanks() []Cell {
+	cells := slices.DeleteFunc(slices.Clone(r.Cells), func(c Cell) bool { return c.U >= 1 })
+	slices.SortFunc(cells, func(a, b Cell) int { return cmp.Compare(a.Name, b.Name) })
+	return cells
+}
+
 // other says whether the device is mounted on the face that is not shown.
 func (c Cell) other(face string) bool {
 	return face != "" && c.Face != "" && c.Face != face

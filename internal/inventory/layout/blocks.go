@@ -225,13 +225,9 @@ func (b *builder) site(s *site) {
 		b.row(Rect{inner.X, y, inner.W, unit}, byTier[t])
 		y += unit
 	}
-	most := 0
-	for _, c := range columns {
-		most = max(most, len(c.hosts))
-	}
 	for len(columns) > 0 {
 		n := min(perShelf, len(columns))
-		b.shelf(Rect{inner.X, y, inner.W, unit * shelf}, unit, perShelf, columns[:n], capacity(most))
+		b.shelf(Rect{inner.X, y, inner.W, unit * shelf}, unit, perShelf, columns[:n])
 		columns = columns[n:]
 		y += unit * shelf
 	}
@@ -289,12 +285,12 @@ func (b *builder) row(band Rect, nodes []Node) {
 }
 
 // shelf draws switches with their hosts below.
-func (b *builder) shelf(r Rect, headHeight float64, slots int, columns []column, room int) {
+func (b *builder) shelf(r Rect, headHeight float64, slots int, columns []column) {
 	w := r.W / float64(slots)
 	for i, c := range columns {
 		x := r.X + float64(i)*w
 		b.device(Rect{x, r.Y, w, headHeight}, 0.55, c.head)
-		b.hostGrid(Rect{x, r.Y + headHeight, w, r.H - headHeight}, c.hosts, room)
+		b.hostGrid(Rect{x, r.Y + headHeight, w, r.H - headHeight}, c.hosts, capacity(len(c.hosts)))
 	}
 }
 

@@ -113,7 +113,7 @@ class Panel {
           [60, "{HH}:{mm}", null, null, null, null, null, null, 1],
           [1, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1],
         ] },
-        { ...axis, size: 70, space: 34, ...(this.unit === "bytes" && { incrs: BINARY }), values: (_, vs) => vs.map((v) => say(v, this.unit)) },
+        { ...axis, size: (u, vs) => this.room(u, vs), space: 34, ...(this.unit === "bytes" && { incrs: BINARY }), values: (_, vs) => vs.map((v) => say(v, this.unit)) },
       ],
       series: [{}, ...this.series.map((_, i) => this.line(i))],
       hooks: { draw: [(u) => this.endLabels(u)], setCursor: [(u) => this.values(u.cursor.idx)] },
@@ -127,9 +127,22 @@ class Panel {
     this.drawLegend();
   }
 
+  // xRange is the whole range, or what there is of it on a machine that has not
+  // watched for so long.
   xRange() {
     const now = serverNow() / 1000;
-    return [now - this.span, now];
+    const first = Math.min(...this.series.map((s) => (s.hist[0] ?? s.live[0])?.[0] ?? now));
+    return [Math.max(now - this.span, Math.min(first, now - 300)), now];
+  }
+
+  // room is what the longest label of the axis needs, and never less than
+  // before, so that the plot does not move.
+  room(u, labels) {
+    u.ctx.save();
+    u.ctx.font = "12px " + css("--sans");
+    const widest = Math.max(0, ...(labels ?? []).map((l) => u.ctx.measureText(l).width));
+    u.ctx.restore();
+    return (this.widest = Math.max(this.widest ?? 56, Math.ceil(widest) + 16));
   }
 
   yRange(lo, hi) {

@@ -7,7 +7,7 @@ const racks = [...document.querySelectorAll("[data-rack]")];
 
 function worst(rack) {
   let w = rank.length - 1;
-  for (const c of rack.querySelectorAll(".cell")) w = Math.min(w, rank.indexOf(c.dataset.state));
+  for (const c of rack.querySelectorAll(".cell, .flank")) w = Math.min(w, rank.indexOf(c.dataset.state));
   return rank[w];
 }
 
@@ -21,11 +21,11 @@ on("state", (_, __, els) => {
 // A cell that is pointed at or focused is named below: small ones show no name.
 const pick = document.getElementById("pick");
 function name(e) {
-  const cell = e.target.closest?.(".cell");
+  const cell = e.target.closest?.(".cell, .flank");
   if (!cell) return;
   const rack = cell.closest("[data-rack]").querySelector("header a").textContent;
-  const u = /(?:^| )u(\d+)/.exec(cell.className)[1];
-  pick.textContent = `${cell.textContent}, ${rack} U${u}, ${word(cell.dataset.state).toLowerCase()}`;
+  const u = /(?:^| )u(\d+)/.exec(cell.className)?.[1];
+  pick.textContent = `${cell.textContent}, ${rack}${u ? ` U${u}` : ""}, ${word(cell.dataset.state).toLowerCase()}`;
 }
 document.addEventListener("pointerover", name);
 document.addEventListener("focusin", name);
