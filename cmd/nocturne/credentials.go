@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -23,11 +25,33 @@ func sealCredentials(ctx context.Context, vault *access.Vault, entries []Credent
 		if err != nil {
 			return fmt.Errorf("credentials[%d] (%s): %w", i, e.Name, err)
 		}
+		same, err := isSealed(vault, e.Name, kind, value)
+		if err != nil {
+			return fmt.Errorf("credential %s: %w", e.Name, err)
+		}
+		if same {
+			continue
+		}
 		if err := vault.Put(ctx, access.System, e.Name, kind, value); err != nil {
 			return fmt.Errorf("seal credential %s: %w", e.Name, err)
 		}
 	}
 	return nil
+}
+
+// isSealed tells whether the vault holds just this: a start that changes
+// nothing leaves no entry in the audit.
+func isSealed(vault *access.Vault, name, kind string, value any) (bool, error) {
+	var held json.RawMessage
+	got, err := vault.Open(name, &held)
+	if errors.Is(err, access.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	want, err := secret.Marshal(value)
+	return got == kind && bytes.Equal(held, want), err
 }
 
 func (e CredentialEntry) credential() (kind string, value any, err error) {

@@ -46,10 +46,9 @@ func (h *house) observeFacts(ctx context.Context, t collector.Target, at time.Ti
 // appendLive keeps the seconds of what a page is watching, of the metrics that
 // pages draw.
 func (h *house) appendLive(target string, samples []collector.Sample) {
-	drawn := web.LiveMetrics()
 	var points []live.Point
 	for _, s := range samples {
-		if drawn[s.Labels.Get("__name__")] {
+		if web.Drawn(s.Labels) {
 			points = append(points, live.Point{Labels: s.Labels, T: s.T, V: s.V})
 		}
 	}
