@@ -2,12 +2,15 @@ package web
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
@@ -151,14 +154,41 @@ var tiles = []tile{
 	{"Fullest disk", `100 * max(1 - node_filesystem_avail_bytes{fstype!~"tmpfs|overlay|squashfs"} / node_filesystem_size_bytes)`, "%", "of all file systems", "/reports", percent},
 }
 
+// tileAge is how long the figures are shown before they are asked for anew:
+// they read all series, and every reader of the overview wants them.
+const tileAge = 15 * time.Second
+
+// tileBoard holds the figures that were asked for last.
+type tileBoard struct {
+	mu    sync.Mutex // guards below, and lets one ask at a time
+	at    time.Time
+	tiles []dash.Tile
+}
+
 // tiles answers each figure with its last hour. What was not seen is left out.
 func (s *Server) tiles(r *http.Request) []dash.Tile {
-	now := time.Now()
+	b := &s.figures
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.at) < tileAge {
+		return b.tiles
+	}
+	found, err := s.askTiles(r.Context(), time.Now())
+	if err != nil {
+		s.log.Error("figures of the overview", "err", err)
+		return found
+	}
+	b.at, b.tiles = time.Now(), found
+	return found
+}
+
+func (s *Server) askTiles(ctx context.Context, now time.Time) ([]dash.Tile, error) {
 	var out []dash.Tile
+	var errs []error
 	for _, t := range tiles {
-		res, err := s.History.QueryRange(r.Context(), t.query, now.Add(-time.Hour), now, time.Minute)
+		res, err := s.History.QueryRange(ctx, t.query, now.Add(-time.Hour), now, time.Minute)
 		if err != nil {
-			s.log.Error("tile", "label", t.label, "err", err)
+			errs = append(errs, fmt.Errorf("query %q: %w", t.query, err))
 			continue
 		}
 		m, err := res.Matrix()
@@ -173,7 +203,7 @@ func (s *Server) tiles(r *http.Request) []dash.Tile {
 		spark.Label, spark.Last = t.label+" in the last hour", t.show(last)+" "+t.unit
 		out = append(out, dash.Tile{Label: t.label, Value: t.show(last), Unit: t.unit, Hint: t.hint, Href: t.href, Spark: spark})
 	}
-	return out
+	return out, errors.Join(errs...)
 }
 
 // sparkOf lays points on a grid; what is not there is NaN.

@@ -20,7 +20,6 @@ func (s *Server) page(r *http.Request, title string, topics ...string) shell.Pag
 	p := shell.Page{
 		Title: title, Path: r.URL.Path, User: actor.Name, Role: string(actor.Role), Build: s.Build,
 		Now: time.Now(), Theme: theme(r), Topics: topics, Lab: s.Lab,
-		Notice: r.URL.Query().Get("notice"),
 	}
 	if actor.Name != "" {
 		p.Tally, p.Alerts = s.tally(), s.firing()

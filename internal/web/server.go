@@ -53,6 +53,7 @@ type Server struct {
 	handler http.Handler
 
 	verified atomic.Pointer[verification] // the last check of the ledger
+	figures  tileBoard
 }
 
 // New builds the routes. It starts nothing.
