@@ -14,8 +14,8 @@
 //     what their kind may use: the dead delay the dead.
 //   - A slot that passed while the target was still waiting or running is
 //     counted as poll debt and never made up for in a burst.
-//   - After every poll, also a failed one, up and scrape_duration_seconds are
-//     written with the target's job and instance.
+//   - After every poll, also a failed one, up, scrape_duration_seconds and
+//     nocturne_poll_partial are written with the target's job and instance.
 //   - A series that is gone gets a staleness marker: when a complete poll no
 //     longer has it, and when its target is removed. A partial or failed poll
 //     says nothing about what it did not see.
@@ -91,6 +91,11 @@ type Neighbour struct {
 	PortDescr                   string
 	SysName, SysDescr           string
 }
+
+// PartialMetric names the series that is 1 after a poll that was answered and
+// did not see all it asked for, else 0. A target is well seen when up is 1 and
+// this is 0.
+const PartialMetric = "nocturne_poll_partial"
 
 // Result is what one poll brought.
 type Result struct {

@@ -73,7 +73,12 @@ func (s *Scheduler) store(run context.Context, a *attempt, res Result, failed er
 		samples = stamped(res.Samples, t)
 		samples = append(samples, a.e.vanished(samples, len(res.Partial) > 0, t)...)
 	}
-	samples = append(samples, own(a.t, "up", t, up), own(a.t, "scrape_duration_seconds", t, took.Seconds()))
+	partial := 0.0
+	if failed == nil && len(res.Partial) > 0 {
+		partial = 1
+	}
+	samples = append(samples, own(a.t, "up", t, up), own(a.t, PartialMetric, t, partial),
+		own(a.t, "scrape_duration_seconds", t, took.Seconds()))
 	if err := s.o.Append(ctx, samples); err != nil {
 		return fmt.Errorf("store samples of %s: %w", a.t.Name, err)
 	}
@@ -98,7 +103,7 @@ func (s *Scheduler) stamp(e *entry, began time.Time) int64 {
 }
 
 func stamped(in []Sample, t int64) []Sample {
-	out := make([]Sample, len(in), len(in)+2)
+	out := make([]Sample, len(in), len(in)+3)
 	for i, smp := range in {
 		if smp.T == 0 {
 			smp.T = t
@@ -136,9 +141,9 @@ func (s *Scheduler) bury(run context.Context, e *entry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(run), storeTimeout)
 	defer cancel()
 	t := s.stamp(e, time.Now())
-	samples := []Sample{
-		own(e.t, "up", t, math.Float64frombits(value.StaleNaN)),
-		own(e.t, "scrape_duration_seconds", t, math.Float64frombits(value.StaleNaN)),
+	var samples []Sample
+	for _, name := range []string{"up", PartialMetric, "scrape_duration_seconds"} {
+		samples = append(samples, own(e.t, name, t, math.Float64frombits(value.StaleNaN)))
 	}
 	for _, ls := range e.series {
 		samples = append(samples, stale(ls, t))

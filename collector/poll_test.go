@@ -159,7 +159,10 @@ func TestStaleMarkers(t *testing.T) {
 		}
 		set(t, s)
 		synctest.Wait()
-		for _, name := range []string{"x", "y", "up", "scrape_duration_seconds"} {
+		if got := strings.Join(st.of(PartialMetric, "a"), " "); !strings.HasPrefix(got, "0 1 0 0 0") { // a failed poll is none in part
+			t.Errorf("partial: %s", got)
+		}
+		for _, name := range []string{"x", "y", "up", "scrape_duration_seconds", PartialMetric} {
 			if got := st.of(name, "a"); got[len(got)-1] != "stale" {
 				t.Errorf("%s of a removed target: %v", name, got)
 			}

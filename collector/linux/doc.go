@@ -29,7 +29,9 @@
 //	units                            systemctl list-units --type=service --all --plain --no-legend --no-pager
 //
 // units stands last since only it can hang: a systemd that does not answer
-// costs its own section and no other. Network filesystems are not asked for
+// costs its own section and no other. A machine without systemd has no units:
+// there the section ends in a line "systemctl is not installed", or is what
+// systemctl says where something else was booted, and the result is whole. Network filesystems are not asked for
 // their size, as a dead server would hang that. A section that is missing or
 // does not parse is a partial result that names target and section.
 package linux

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -80,8 +81,12 @@ var unitStates = []string{"active", "activating", "deactivating", "failed", "ina
 
 // units reads systemctl list-units: UNIT LOAD ACTIVE SUB DESCRIPTION. Units
 // that are not loaded (not-found, masked) have no state of their own. The
-// label type of node_exporter is left out: this output does not tell it.
+// label type of node_exporter is left out: this output does not tell it. A
+// machine without systemd has none.
 func (r *reading) units(text []byte) error {
+	if bytes.HasPrefix(text, []byte(notBooted)) || bytes.HasSuffix(bytes.TrimSpace(text), []byte(notInstalled)) {
+		return nil
+	}
 	seen := map[string]bool{}
 	for _, line := range lines(text) {
 		f := strings.Fields(strings.TrimLeft(line, "●*×○ ")) // old versions mark failed units in spite of --plain

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -97,6 +98,9 @@ func localUnits(ctx context.Context) []byte {
 	cmd := exec.CommandContext(ctx, f[0], f[1:]...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	out, err := cmd.CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return []byte(notInstalled)
+	}
 	if err != nil && len(out) == 0 {
 		return []byte(err.Error())
 	}

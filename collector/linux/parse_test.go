@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,4 +144,52 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWithoutSystemd: a machine that has no systemd lacks nothing; one whose
+// systemctl fails has units that were not seen.
+func TestWithoutSystemd(t *testing.T) {
+	f := func(text string, partial int) {
+		t.Helper()
+		sections := split(sample(t))
+		sections["units"] = []byte(text)
+		res := read(collector.Target{Name: "db-1"}, sections)
+		if len(res.Partial) != partial {
+			t.Errorf("units %q: partial %v, want %d", text, res.Partial, partial)
+		}
+		for _, s := range res.Samples {
+			if s.Labels.Get("__name__") == "node_systemd_unit_state" {
+				t.Errorf("units %q: %s", text, s.Labels)
+			}
+		}
+	}
+	f("sh: 1: systemctl: not found\nsystemctl is not installed\n", 0)
+	f("systemctl is not installed", 0)
+	f("System has not been booted with systemd as init system (PID 1). Can't operate.\nFailed to connect to bus: Host is down\n", 0)
+	f("Failed to connect to bus: Connection refused\n", 1)
+	f("Failed to list units: Connection timed out\n", 1)
+	f("", 1)
+}
+
+// TestNoSystemctlInPath runs what is asked of a machine without systemctl,
+// and of one whose systemctl fails.
+func TestNoSystemctlInPath(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	f := func(want int) {
+		t.Helper()
+		out, _ := exec.Command("/bin/sh", "-c", Script).Output() // without cat its exit says nothing
+		for from, text := range map[string][]byte{"script": split(out)["units"], "local": localUnits(t.Context())} {
+			sections := split(sample(t))
+			sections["units"] = text
+			if got := read(collector.Target{Name: "db-1"}, sections).Partial; len(got) != want {
+				t.Errorf("%s: units %q: partial %v, want %d", from, text, got, want)
+			}
+		}
+	}
+	f(0)
+	if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte("#!/bin/sh\necho 'Failed to connect to bus' >&2\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f(1)
 }

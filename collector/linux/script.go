@@ -39,12 +39,20 @@ echo '@@nocturne identity'
 echo "machine-id $(cat /etc/machine-id)"
 echo "system-uuid $(cat /sys/class/dmi/id/product_uuid)"
 echo '@@nocturne units'
-` + listUnits + ` 2>&1
+` + listUnits + ` 2>&1 || [ $? != 127 ] || echo '` + notInstalled + `'
 echo '@@nocturne end'
 `
 
 // listUnits is the one way in which unit states are asked for.
 const listUnits = "systemctl list-units --type=service --all --plain --no-legend --no-pager"
+
+// A machine without systemd has no units, and nothing of it is left unseen.
+const (
+	// notInstalled is the section's last line where there is no systemctl.
+	notInstalled = "systemctl is not installed"
+	// notBooted is how systemctl begins when sd_booted(3) says no.
+	notBooted = "System has not been booted with systemd"
+)
 
 // localTypes are the filesystems whose size is asked for.
 const localTypes = "ext2|ext3|ext4|xfs|btrfs|zfs|f2fs|jfs|reiserfs|bcachefs|vfat|exfat|ntfs3|tmpfs|overlay"
