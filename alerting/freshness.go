@@ -12,6 +12,10 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 )
 
+// partialMetric is 1 after a poll that did not see all that it asked for. The
+// collector writes it with each `up`.
+const partialMetric = "nocturne_poll_partial"
+
 // missedPolls is how many polling intervals may pass unseen.
 const missedPolls = 3
 
@@ -29,21 +33,32 @@ type polled struct {
 	labels labels.Labels
 	times  []int64 // of the last polls, Unix ms, oldest first
 	up     bool    // the last poll was answered
+	partly bool    // the last poll saw not all that it asked for
 	lastOK time.Time
 }
 
 // polls are the targets that are polled, by name.
 type polls map[target]polled
 
-// readPolls reads the series `up` of (from, to] over what is known before.
+// readPolls reads the series `up` and nocturne_poll_partial of (from, to]
+// over what is known before.
 func (e *Engine) readPolls(ctx context.Context, before polls, from, to time.Time) (polls, error) {
 	out := maps.Clone(before)
 	if out == nil {
 		out = polls{}
 	}
-	ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "up")}
+	// In one read, so that both are of the same poll.
+	ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, model.MetricNameLabel, "up|"+partialMetric)}
+	partly := map[target]bool{}
 	err := e.each(ctx, ms, from, to, func(ls labels.Labels, it chunkenc.Iterator) error {
 		tg := target{ls.Get("job"), ls.Get(instanceLabel)}
+		if ls.Get(model.MetricNameLabel) != "up" {
+			for it.Next() == chunkenc.ValFloat {
+				_, v := it.At()
+				partly[tg] = v == 1
+			}
+			return it.Err()
+		}
 		p := out[tg]
 		p.labels = ls
 		p.times = slices.Clone(p.times)
@@ -67,6 +82,12 @@ func (e *Engine) readPolls(ctx context.Context, before polls, from, to time.Time
 		}
 		return it.Err()
 	})
+	for tg, v := range partly {
+		if p, ok := out[tg]; ok {
+			p.partly = v
+			out[tg] = p
+		}
+	}
 	return out, err
 }
 

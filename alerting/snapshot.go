@@ -245,7 +245,7 @@ func (s *snapshot) own(v *view, n *node) {
 		}
 	}
 	for _, tg := range targets {
-		s.target(v, tg)
+		s.target(v, n, tg)
 	}
 	if n.byFact && len(targets) == 0 {
 		s.fact(v, n)
@@ -255,7 +255,7 @@ func (s *snapshot) own(v *view, n *node) {
 	}
 }
 
-func (s *snapshot) target(v *view, tg target) {
+func (s *snapshot) target(v *view, n *node, tg target) {
 	p, known := s.polls[tg]
 	v.saw(p.lastOK)
 	switch {
@@ -263,6 +263,8 @@ func (s *snapshot) target(v *view, tg target) {
 		v.add(StateUnknown, s.at, s.broken)
 	case !known:
 		v.add(StateUnknown, time.Time{}, fmt.Sprintf("target %s (%s) is not polled", tg.instance, tg.job))
+	case s.fresh[tg] && p.partly && !s.itself(n):
+		v.add(StateUnknown, time.Time{}, fmt.Sprintf("target %s (%s) is seen only in part", tg.instance, tg.job))
 	case s.fresh[tg]:
 		v.add(StateOK, time.Time{}, "")
 	case p.lastOK.IsZero():
@@ -272,21 +274,40 @@ func (s *snapshot) target(v *view, tg target) {
 	}
 }
 
-// fact judges what its source names without a target of its own: an instance
-// of a cloud. It is seen when an observation has held it in time.
-func (s *snapshot) fact(v *view, n *node) {
-	seen := n.item.LastSeen
+// itself tells whether an item of a target that was seen only in part was seen
+// nevertheless: one that has a life of its own, such as an instance of a cloud,
+// and that an observation has held in time. What is integral to its device, as
+// an interface is, is no better seen than the device.
+func (s *snapshot) itself(n *node) bool {
+	if !n.named || n.integral {
+		return false
+	}
+	_, ok := s.observed(n)
+	return ok
+}
+
+// observed tells when an observation last held an item, and whether that is
+// in time.
+func (s *snapshot) observed(n *node) (seen time.Time, ok bool) {
+	seen = n.item.LastSeen
 	if it, ok := s.graph.Item(n.item.ID); ok {
 		seen = it.LastSeen
 	}
-	v.saw(seen)
 	limit := s.interval
 	for _, p := range s.polls {
 		if slices.Contains(n.item.Sources, p.labels.Get("job")) {
 			limit = max(limit, p.interval(s.interval))
 		}
 	}
-	if !seen.IsZero() && s.at.Sub(seen) <= missedPolls*limit && !s.at.Before(n.item.FirstSeen) {
+	return seen, !seen.IsZero() && s.at.Sub(seen) <= missedPolls*limit && !s.at.Before(n.item.FirstSeen)
+}
+
+// fact judges what its source names without a target of its own: an instance
+// of a cloud. It is seen when an observation has held it in time.
+func (s *snapshot) fact(v *view, n *node) {
+	seen, ok := s.observed(n)
+	v.saw(seen)
+	if ok {
 		v.add(StateOK, time.Time{}, "")
 		return
 	}

@@ -214,3 +214,57 @@ func TestStatusInACycle(t *testing.T) {
 		}
 	}
 }
+
+// TestSeenOnlyInPart: a target that is up and whose last poll did not see all
+// that it asked for is not green, now and when it is looked back at; an alert
+// on it counts as before.
+func TestSeenOnlyInPart(t *testing.T) {
+	h := newHouse(t, statusRules)
+	h.site()
+	now := time.Now()
+	poll := func(ago time.Duration, partial float64) {
+		t.Helper()
+		at := now.Add(-ago)
+		for _, kv := range [][]string{up("snmp", "leaf1"), up("linux", "web-1"), up("openstack", "cloud1")} {
+			h.put(at, 1, kv...)
+			part := append([]string{}, kv...)
+			part[1] = "nocturne_poll_partial"
+			h.put(at, partial, part...)
+		}
+	}
+	cloud := inventory.Fact{Kind: "cloud", Key: "cloud1", Name: "cloud1", Binding: map[string]string{"job": "openstack", "instance": "cloud1"}}
+	vm := inventory.Fact{Kind: "instance", Key: "vm-1", Name: "vm-1", Binding: map[string]string{"job": "openstack", "instance": "cloud1", "id": "vm-1"},
+		Relations: []inventory.FactRelation{{Type: inventory.MemberOf, Kind: "cloud", Key: "cloud1"}}}
+	lost := vm
+	lost.Key, lost.Name, lost.Binding = "vm-2", "vm-2", map[string]string{"job": "openstack", "instance": "cloud1", "id": "vm-2"}
+	see := func(ago time.Duration, facts ...inventory.Fact) {
+		t.Helper()
+		if err := h.graph.Observe(t.Context(), inventory.Observation{Source: "openstack", Target: "cloud1", At: now.Add(-ago), Partial: true, Facts: facts}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	see(time.Hour, cloud, lost)
+	see(time.Second, cloud, vm)
+	poll(60*time.Second, 0)
+	poll(45*time.Second, 0)
+	poll(30*time.Second, 1)
+	h.put(now.Add(-time.Second), 9, "__name__", "node_load1", "job", "linux", "instance", "web-1")
+	h.eval(now)
+	h.wantState("interface/leaf1/Ethernet1", StateUnknown, "leaf1 (snmp) is seen only in part")
+	h.wantState("device/leaf1", StateUnknown, "only in part")
+	h.wantState("host/web-1", StateWarning, "only in part")
+	h.wantState("cloud/cloud1", StateUnknown, "only in part")
+	h.wantState("instance/vm-1", StateOK, "")
+	h.wantState("instance/vm-2", StateUnknown, "only in part") // not among what was seen
+	// The next look reads only what is new and keeps what it knew.
+	h.wantState("device/leaf1", StateUnknown, "only in part")
+	for ago, want := range map[time.Duration]State{40 * time.Second: StateOK, 20 * time.Second: StateUnknown} {
+		if past := h.e.StatusAt("device/leaf1", now.Add(-ago)); past.State != want {
+			t.Errorf("%v ago: %s %q, want %s", ago, past.State, past.Reasons, want)
+		}
+	}
+	poll(15*time.Second, 0)
+	h.wantState("device/leaf1", StateOK, "")
+	h.wantState("interface/leaf1/Ethernet1", StateOK, "")
+	h.wantState("cloud/cloud1", StateOK, "")
+}

@@ -13,6 +13,8 @@ type target struct{ job, instance string }
 type node struct {
 	item     inventory.Item
 	targets  []target // named by its bindings
+	named    bool     // its binding names it among other things of its target
+	integral bool     // it is part of another item
 	byFact   bool     // bound to series that name no target: LastSeen tells
 	contents []string // what stands in it or makes it up
 	parts    []string // interfaces
@@ -45,6 +47,7 @@ func buildTree(g *inventory.Graph) *tree {
 				n.byFact = true
 			case !slices.Contains(n.targets, tg):
 				n.targets = append(n.targets, tg)
+				n.named = n.named || len(b.Labels) > 2
 			}
 		}
 		t.nodes[it.ID] = n
@@ -66,6 +69,7 @@ func (t *tree) relate(r inventory.Relation) {
 	}
 	switch r.Type {
 	case inventory.PartOf:
+		from.integral = true
 		if from.item.Kind == "interface" {
 			to.parts = append(to.parts, r.From)
 		} else {
