@@ -121,6 +121,7 @@ func parse(files []File) (groups []*group, faults []*RuleError) {
 			groups = append(groups, newGroup(f.Name, g, bad))
 		}
 	}
+	restOnRecorded(groups)
 	return groups, faults
 }
 
