@@ -38,7 +38,7 @@ lint:
 	$(GO) tool staticcheck -tags $(TAGS) ./...
 
 fix:
-	@d=$$($(GO) fix -diff ./... 2>&1); [ -z "$$d" ] || { echo "$$d"; exit 1; }
+	@d=$$($(GO) fix -diff ./... 2>&1 | grep -v '^go: downloading'); [ -z "$$d" ] || { echo "$$d"; exit 1; }
 
 tidy:
 	$(GO) mod tidy -diff

@@ -35,7 +35,7 @@ func (s *Server) jobFormPage(w http.ResponseWriter, r *http.Request, status int,
 	m := jobsview.Form{Page: s.page(r, cmp.Or(rb.Title, rb.Name)), Runbook: rb.Name, Heading: cmp.Or(rb.Title, rb.Name), Text: rb.Description, Fault: fault}
 	for _, p := range rb.Parameters {
 		m.Parameters = append(m.Parameters, ui.Field{
-			Name: p.Name, Label: p.Name, Value: cmp.Or(values[p.Name], r.URL.Query().Get("p."+p.Name), p.Default), Hint: p.Description, Pattern: p.Pattern, Required: p.Required,
+			Name: p.Name, Label: p.Name, Value: cmp.Or(values[p.Name], r.URL.Query().Get("p."+p.Name), p.Default), Hint: p.Description, Required: p.Required,
 		})
 	}
 	for _, t := range s.Collector.Status() {

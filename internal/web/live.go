@@ -33,7 +33,7 @@ var topicNames = []string{"status", "alerts", "job:", "chart:"}
 // known by what follows: it is no topic. What nobody knows is left out.
 func parseTopics(list string) topics {
 	var all []string
-	for _, part := range strings.Split(list, ",") {
+	for part := range strings.SplitSeq(list, ",") {
 		known := slices.ContainsFunc(topicNames, func(n string) bool {
 			return part == n || strings.HasSuffix(n, ":") && strings.HasPrefix(part, n)
 		})

@@ -147,14 +147,14 @@ func (r *talker) Run(ctx context.Context, _ automation.Host, _, _ string, o auto
 // rig is the whole product with simulated targets, behind a real HTTP server.
 type rig struct {
 	*Server
-	t                   testing.TB
-	http                *httptest.Server
-	world               *world
-	talker              *talker
-	state               *state.DB
-	admin, viewer       string // tokens
-	administrator, look access.Actor
-	stopWeb             context.CancelFunc
+	t             testing.TB
+	http          *httptest.Server
+	world         *world
+	talker        *talker
+	state         *state.DB
+	admin, viewer string // tokens
+	administrator access.Actor
+	stopWeb       context.CancelFunc
 }
 
 func must[T any](t testing.TB) func(v T, err error) T {

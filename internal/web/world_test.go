@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -36,7 +37,7 @@ import (
 const (
 	nastyMarkup = `<script>alert(1)</script>`
 	nastyQuotes = `" x-broken="1" onmouseover='alert(2)' <img src=x onerror=alert(3)>`
-	nastyScript = `Ünïcødé ‮gnihtemos‬ שלום 漢字 🦉`
+	nastyScript = "Ünïcødé \u202egnihtemos\u202c שלום 漢字 🦉"
 	nastySlash  = `a//b/../c?d=e&f#g%2F`
 )
 
@@ -129,12 +130,6 @@ type stagehand struct {
 	mu     sync.Mutex // guards below
 	failed map[string]string
 	deaf   map[string]bool
-}
-
-func (h *stagehand) unit(host string) string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.failed[host]
 }
 
 func (h *stagehand) mend(host string) {
@@ -327,9 +322,7 @@ func openEstate(t testing.TB, p plan) *estate {
 	t.Helper()
 	dir, log := t.TempDir(), quietly()
 	e := &estate{t: t, dir: dir, hand: &stagehand{failed: map[string]string{}, deaf: map[string]bool{"deaf" + nastyQuotes: true}}, sessions: map[string]string{}}
-	for host, unit := range p.failed {
-		e.hand.failed[host] = unit
-	}
+	maps.Copy(e.hand.failed, p.failed)
 	e.state = must[*state.DB](t)(state.Open(state.Options{Dir: filepath.Join(dir, "state"), Log: log}))
 	t.Cleanup(func() { e.state.Close() })
 	o := Options{Build: "test", Started: time.Now(), Settings: []Setting{{"Data", dir}, {"Nasty", nastyMarkup}}, Faults: []string{"rules.yaml:1: " + nastyMarkup}, Log: log}
