@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +21,11 @@ import (
 	"nocturne/tsdb"
 )
 
-// limit bounds the time of one inspection.
-const limit = 5 * time.Minute
+// maxDuration bounds the time of one inspection.
+const maxDuration = 5 * time.Minute
+
+// defaultLookback is four of the product's usual polling intervals.
+const defaultLookback = time.Minute
 
 // ErrUnknown is returned for an inspection or a report that is not there.
 var ErrUnknown = errors.New("no such inspection or report")
@@ -32,7 +36,11 @@ type Options struct {
 	Ledger      *ledger.Chain
 	State       *state.DB
 	Inspections []Inspection // from Parse
-	Log         *slog.Logger
+	// Lookback is how old a sample may be that an instant selector of a check
+	// still takes: three polling intervals. What is older is not seen. 0 means
+	// 1 min.
+	Lookback time.Duration
+	Log      *slog.Logger
 }
 
 // Inspector makes inspections and keeps their reports. It is safe for
@@ -44,7 +52,8 @@ type Inspector struct {
 	schedules *state.Table[lastDue]
 	order     *state.Log[string] // report IDs in the order they were written
 
-	making sync.Mutex // one inspection at a time
+	limit  time.Duration // of one inspection
+	making sync.Mutex    // one inspection at a time
 }
 
 // lastDue is the last time of an inspection's schedule that was seen to.
@@ -57,6 +66,10 @@ func New(o Options) (*Inspector, error) {
 	if o.DB == nil || o.Ledger == nil || o.State == nil {
 		return nil, errors.New("inspection: DB, Ledger and State are needed")
 	}
+	if o.Lookback < 0 {
+		return nil, fmt.Errorf("inspection: lookback of %v is negative", o.Lookback)
+	}
+	o.Lookback = cmp.Or(o.Lookback, defaultLookback)
 	seen := map[string]bool{}
 	for _, in := range o.Inspections {
 		if in.schedule == nil {
@@ -72,7 +85,7 @@ func New(o Options) (*Inspector, error) {
 		return nil, fmt.Errorf("inspection: %w", err)
 	}
 	return &Inspector{
-		o: o, log: cmp.Or(o.Log, slog.Default()).With("component", "inspection"), order: order,
+		o: o, log: cmp.Or(o.Log, slog.Default()).With("component", "inspection"), order: order, limit: maxDuration,
 		reports:   state.NewTable[Report](o.State, "report", 1),
 		schedules: state.NewTable[lastDue](o.State, "inspection-due", 1),
 	}, nil
@@ -156,20 +169,25 @@ func (i *Inspector) NowBy(ctx context.Context, name, by string) (Report, error) 
 }
 
 // make looks, stores the report and records its hash. A report that is stored
-// already is returned as it is.
+// already is returned as it is. One that is not done in time is made none the
+// less, and says so: made again it would hardly be faster.
 func (i *Inspector) make(ctx context.Context, in Inspection, as Report) (Report, error) {
 	i.making.Lock()
 	defer i.making.Unlock()
 	if r, _, err := i.reports.Get(as.ID); err == nil {
 		return r, i.record(r)
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := context.WithTimeout(ctx, i.limit)
 	defer cancel()
-	r := i.look(ctx, in, time.Now().UTC().Truncate(time.Millisecond))
+	r := i.look(limited, in, time.Now().UTC().Truncate(time.Millisecond))
 	if err := ctx.Err(); err != nil {
 		return Report{}, fmt.Errorf("inspection %s: %w", in.Name, err)
 	}
 	r.ID, r.Due, r.By, r.Late, r.Note = as.ID, as.Due, as.By, as.Late, as.Note
+	if limited.Err() != nil {
+		r.Verdict = worst(r.Verdict, NotSeen)
+		r.Note = strings.TrimSpace(fmt.Sprintf("%s Not done within %v: what was left is not seen.", as.Note, i.limit))
+	}
 	if _, err := i.reports.Put(r.ID, r, 0); err != nil {
 		return Report{}, fmt.Errorf("store report %s: %w", r.ID, err)
 	}

@@ -201,3 +201,65 @@ func TestThreshold(t *testing.T) {
 	f("== 0", 0, true)
 	f("!= 0", 1, true)
 }
+
+// TestOldSamplesDoNotPass: what was seen last before a start that was late, or
+// before the polls stopped, is not seen.
+func TestOldSamplesDoNotPass(t *testing.T) {
+	i, o := open(t, "inspections:\n- name: n\n  schedule: '0 6 * * *'\n  checks: [{name: up, query: up, fail: '< 1'}]\n")
+	put := func(ago time.Duration) {
+		t.Helper()
+		s := tsdb.Sample{Labels: labels.FromStrings("__name__", "up", "instance", "a"), T: time.Now().Add(-ago).UnixMilli(), V: 1}
+		if _, err := o.DB.Append(t.Context(), []tsdb.Sample{s}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := func(want Verdict) {
+		t.Helper()
+		r, err := i.Now(t.Context(), "n")
+		if err != nil || r.Verdict != want {
+			t.Errorf("%s %v, %v, want %s", r.Verdict, r.Checks, err, want)
+		}
+	}
+	put(90 * time.Second)
+	f(NotSeen)
+	i.o.Lookback = 3 * time.Minute // a house that polls each minute
+	f(Pass)
+	i.o.Lookback = defaultLookback
+	put(10 * time.Second)
+	f(Pass)
+	o.Lookback = -time.Second
+	if _, err := New(o); err == nil {
+		t.Error("a negative lookback is taken")
+	}
+}
+
+// TestInspectionThatIsNotDone has a report, and is not made again for ever.
+func TestInspectionThatIsNotDone(t *testing.T) {
+	i, o := open(t, daily)
+	feed(t, o)
+	i.limit = time.Nanosecond
+	if _, err := i.schedules.Put("daily", lastDue{At: time.Now().UTC().Add(-25 * time.Hour)}, 0); err != nil {
+		t.Fatal(err)
+	}
+	next, err := i.see(t.Context(), o.Inspections[0], true)
+	if err != nil || !next.After(time.Now()) {
+		t.Fatalf("next %v, %v", next, err)
+	}
+	list := i.Reports()
+	if len(list) != 1 {
+		t.Fatalf("%d reports", len(list))
+	}
+	r := list[0]
+	if r.Verdict != NotSeen || r.Counts[NotSeen] != len(r.Checks) || len(r.Checks) != 7 || !strings.Contains(r.Checks[0].Reason, "not done within") ||
+		!strings.Contains(r.Note, "Not done within") || !strings.Contains(r.Note, "when nothing ran") {
+		t.Errorf("got %+v", r)
+	}
+	if _, err := i.Report(r.ID); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := i.Now(ctx, "daily"); err == nil || len(i.Reports()) != 1 {
+		t.Errorf("asked for by somebody who has gone: %v, %d reports", err, len(i.Reports()))
+	}
+}

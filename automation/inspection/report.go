@@ -103,6 +103,10 @@ func (i *Inspector) check(ctx context.Context, c Check, at time.Time) CheckResul
 	if c.Fail.Op != "" {
 		res.FailAt = new(c.Fail.Value)
 	}
+	if ctx.Err() != nil {
+		res.notSeen(fmt.Sprintf("not asked: the inspection was not done within %v", i.limit))
+		return res
+	}
 	seen, err := i.vector(ctx, c.Query, at)
 	if err != nil {
 		res.notSeen(fmt.Sprintf("the query fails: %v", err))
@@ -206,9 +210,13 @@ func (c Check) row(s promql.Sample) Row {
 }
 
 func (i *Inspector) vector(ctx context.Context, query string, at time.Time) (promql.Vector, error) {
-	r, err := i.o.DB.Query(ctx, query, at)
+	q, err := i.o.DB.InstantQuery(ctx, promql.NewPrometheusQueryOpts(false, i.o.Lookback), query, at)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("query %q: %w", query, err)
+	}
+	r := q.Exec(ctx) // not closed: its result is read below
+	if r.Err != nil {
+		return nil, fmt.Errorf("query %q: %w", query, r.Err)
 	}
 	switch v := r.Value.(type) {
 	case promql.Vector:

@@ -227,7 +227,8 @@ func (h *house) openJobs() (err error) {
 	if err != nil {
 		return fmt.Errorf("wire remedies: %w", err)
 	}
-	h.inspector, err = inspection.New(inspection.Options{DB: h.history, Ledger: h.ledger, State: h.state, Inspections: h.texts.inspections, Log: h.log})
+	h.inspector, err = inspection.New(inspection.Options{DB: h.history, Ledger: h.ledger, State: h.state, Inspections: h.texts.inspections,
+		Lookback: max(time.Minute, 3*h.cfg.Collector.Interval), Log: h.log})
 	if err != nil {
 		return fmt.Errorf("wire inspections: %w", err)
 	}
