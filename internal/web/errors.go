@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/prometheus/prometheus/promql"
+
 	"nocturne/alerting"
 	"nocturne/automation"
 	"nocturne/automation/inspection"
@@ -33,6 +35,9 @@ func statusOf(err error) (int, string) {
 		iv invalid
 		ua unauthorized
 		sf *strictyaml.Fault
+		// A query says these in its own words.
+		late promql.ErrQueryTimeout
+		gone promql.ErrQueryCanceled
 	)
 	switch {
 	case errors.As(err, &nf):
@@ -60,9 +65,9 @@ func statusOf(err error) (int, string) {
 		return http.StatusServiceUnavailable, "too many jobs wait; try again when some have ended"
 	case errors.Is(err, state.ErrConflict):
 		return http.StatusConflict, "somebody changed this at the same time; look again"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &late):
 		return http.StatusGatewayTimeout, "the answer took too long"
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.As(err, &gone):
 		return 499, "the client went away"
 	}
 	return http.StatusInternalServerError, "something broke here; the log has the cause"

@@ -246,7 +246,8 @@ const follow = (page, selector, attribute) => page.evaluate(([selector, attribut
   new MutationObserver(note).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
 }, [selector, attribute]);
 const followed = (page) => page.evaluate(() => globalThis.had);
-const becomes = (page, text, timeout) => page.waitForFunction((t) => globalThis.had.at(-1) === t, text, { timeout });
+const becomes = (page, text, timeout) => page.waitForFunction((t) => globalThis.had.at(-1) === t, text, { timeout })
+  .catch(async (e) => { throw new Error(`${new URL(page.url()).pathname} was ${JSON.stringify(await followed(page))}, wants ${text} at last: ${e.message}`); });
 
 test("a fault is seen, repaired and proved before one's eyes", async () => {
   const victim = any(truth.hosts), unit = any(victim.services), id = `host/${victim.name}`;
@@ -254,9 +255,10 @@ test("a fault is seen, repaired and proved before one's eyes", async () => {
   const wall = await visit("/racks", WALL);
   await live(wall);
   await live(alerts);
-  await alerts.getByText("Nothing fires").waitFor();
-  await inspect(alerts, "alerts-none");
-  await follow(alerts, "#alert-list tbody tr");
+  await inspect(alerts, "alerts-before");
+  const mine = `#alert-list tbody a[href="/device/${id}"]`;
+  assert.equal(await alerts.locator(mine).count(), 0);
+  await follow(alerts, mine);
   await follow(wall, `.cell[data-item="${id}"]`, "data-state");
   const begin = Date.now();
   await ask(`/stop?host=${victim.name}&unit=${unit}`, "POST");
@@ -278,11 +280,12 @@ test("a fault is seen, repaired and proved before one's eyes", async () => {
   console.log(`from fault to a quiet wall: ${took.toFixed(1)} s; the job page said ${phases.join(", ")}`);
   assert.ok(took < 60, `the loop took ${took} s`);
   assert.ok(phases.length >= 2 && phases[0] !== "succeeded" && phases.at(-1) === "succeeded", "the phase changes by itself");
+  assert.deepEqual(await followed(alerts), ["", victim.name, ""]);
   assert.deepEqual(await followed(wall), ["ok", "critical", "ok"]);
   assert.equal(await wall.locator("[data-rack]", { has: wall.locator(`.cell[data-item="${id}"]`) }).getAttribute("data-state"), "ok");
   const told = await wall.locator("#changes li").allInnerTexts();
   assert.ok(told.some((t) => t.includes("Critical") && t.includes(victim.name)), `the wall tells of ${told}`);
-  await job.waitForFunction(() => [...document.querySelectorAll("#log-lines li")].some((l) => /\bactive$/.test(l.textContent)));
+  await job.waitForFunction(() => [...document.querySelectorAll("#log-lines li")].some((l) => l.lastElementChild.textContent === "active"));
   await job.waitForFunction(() => /cleared/i.test(document.querySelector("#job-proof").innerText));
   await inspect(job, "job");
   const ran = (await ask("/journal")).filter((e) => e.Host === victim.name && e.Command === `systemctl restart '${unit}'`);
@@ -304,9 +307,9 @@ test("a fault is seen, repaired and proved before one's eyes", async () => {
   await look("/jobs", "jobs", (page) => page.getByText(victim.name).first().waitFor());
 });
 
-test("a remedy that does not repair says so", async ({ after }) => {
+test("a remedy that does not repair says so", async (t) => {
   await ask("/break?mode=fails", "POST");
-  after(() => ask("/break?mode=", "POST"));
+  t.after(() => ask("/break?mode=", "POST"));
   const victim = any(truth.hosts), unit = any(victim.services);
   const alerts = await visit("/alerts");
   await live(alerts);
@@ -321,7 +324,7 @@ test("a remedy that does not repair says so", async ({ after }) => {
   await inspect(alerts, "alert");
   await alerts.locator("#in-note").fill("I look after it");
   await alerts.getByRole("button", { name: "Acknowledge" }).click();
-  await alerts.getByText("I look after it").waitFor();
+  await alerts.getByText("I look after it").first().waitFor();
   const incident = await alerts.locator('a[href^="/incidents/"]').first().getAttribute("href");
   await look(incident, "incident-failed");
   await look(await remedyOf(incident), "job-failed");
