@@ -29,6 +29,7 @@ type DB struct {
 	queue  chan *op
 	done   chan struct{} // closed when the committer has ended
 	stop   chan struct{} // closed when Close begins
+	ended  chan struct{} // closed when the files are
 
 	mu      sync.Mutex // guards below
 	idle    sync.Cond  // signalled when active becomes 0
@@ -94,7 +95,7 @@ func Open(o Options) (*DB, error) {
 	}
 	db := &DB{
 		badger: b, log: log,
-		queue: make(chan *op, 1024), done: make(chan struct{}), stop: make(chan struct{}),
+		queue: make(chan *op, 1024), done: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{}),
 		logs: map[string]*tail{}, watches: map[string]map[*watch]struct{}{},
 	}
 	db.idle.L = &db.mu
@@ -133,15 +134,17 @@ func lastRevision(b *badger.DB) (rev uint64, err error) {
 }
 
 // Close waits for running calls, writes out what is in memory and closes the
-// files. Watches end. Closing twice is no error.
+// files. Watches end. Closing twice is no error; each call returns when the
+// files are closed.
 func (db *DB) Close() error {
 	db.mu.Lock()
 	if db.closed {
 		db.mu.Unlock()
-		<-db.done
+		<-db.ended
 		return nil
 	}
 	db.closed = true
+	defer close(db.ended)
 	close(db.stop)
 	for db.active > 0 {
 		db.idle.Wait()
