@@ -19,7 +19,9 @@ import (
 )
 
 const (
-	blockDuration = 2 * time.Hour
+	// blockDuration is short of the library's 2 h: what the head holds is mapped
+	// and read at each start, and counts as memory from then on.
+	blockDuration = 30 * time.Minute
 	longestBlock  = 31 * 24 * time.Hour
 	segmentBytes  = 16 << 20
 	// stripes of the head's series table; the library's 16384 cost an idle

@@ -54,6 +54,7 @@ func (b *bench) hour() {
 			t.Fatal(err)
 		}
 	}
+	eventually(t, 2*time.Minute, "the first block is cut", func() bool { return db.Stats().Blocks > 0 })
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
