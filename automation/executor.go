@@ -107,6 +107,7 @@ func New(o Options) (*Executor, error) {
 		wake:     make(chan struct{}, 1), superseded: make(chan struct{}, 1),
 		live: map[string]*liveJob{},
 	}
+	x.slots.machine = x.machine
 	for _, rb := range o.Runbooks {
 		if _, twice := x.runbooks[rb.Name]; twice {
 			return nil, fmt.Errorf("automation: two runbooks are named %s", rb.Name)

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -14,21 +16,44 @@ import (
 // lease is the right to work on one task. Every write of the task's record
 // carries its token and is refused once somebody else has taken the task over.
 type lease struct {
-	x     *Executor
-	job   *liveJob
-	host  string
-	token string
-	task  taskRecord // as last written
+	x       *Executor
+	job     *liveJob
+	host    string
+	machine string // what the host's name stood for when it was leased
+	token   string
+	task    taskRecord // as last written
 }
+
+// machine names the machine behind a host's name: its address, which several
+// names may share. A name that stands for none is its own.
+func (x *Executor) machine(host string) string {
+	h, ok := x.o.Hosts(host)
+	if !ok || h.Address == "" {
+		return host
+	}
+	if ap, err := netip.ParseAddrPort(h.Address); err == nil {
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()).String()
+	}
+	return strings.ToLower(h.Address)
+}
+
+// errMoved is retryable: the next turn leases what the name stands for now.
+type errMoved struct{ host, now, was string }
+
+func (e errMoved) Error() string {
+	return fmt.Sprintf("host %s is at %s now, %s was leased", e.host, e.now, e.was)
+}
+
+func (errMoved) Retryable() bool { return true }
 
 // take leases the host, then the task. Within this executor slots sees to it
 // that only one asks at a time, so a lease that is found is of one that ended
 // without giving it back.
 func (x *Executor) take(l *liveJob, host string) (*lease, error) {
 	epoch := x.currentEpoch()
-	le := &lease{x: x, job: l, host: host, token: fmt.Sprintf("%d-%s", epoch, rand.Text()[:12])}
+	le := &lease{x: x, job: l, host: host, machine: x.machine(host), token: fmt.Sprintf("%d-%s", epoch, rand.Text()[:12])}
 	id := taskID(l.rec.Spec.ID, host)
-	if _, _, err := x.rec.hosts.Update(host, func(h *hostLease, _ bool) error {
+	if _, _, err := x.rec.hosts.Update(le.machine, func(h *hostLease, _ bool) error {
 		if h.Epoch > epoch {
 			return errStale
 		}
@@ -109,7 +134,7 @@ func (le *lease) fence() error {
 	if err := le.x.newest(); err != nil {
 		return err
 	}
-	h, _, err := le.x.rec.hosts.Get(le.host)
+	h, _, err := le.x.rec.hosts.Get(le.machine)
 	if errors.Is(err, state.ErrNotFound) || err == nil && h.Token != le.token {
 		return errStale
 	}
@@ -134,9 +159,9 @@ func (le *lease) release() {
 }
 
 func (le *lease) freeHost() {
-	h, rev, err := le.x.rec.hosts.Get(le.host)
+	h, rev, err := le.x.rec.hosts.Get(le.machine)
 	if err == nil && h.Token == le.token {
-		err = le.x.rec.hosts.Delete(le.host, rev)
+		err = le.x.rec.hosts.Delete(le.machine, rev)
 	}
 	if err != nil && !errors.Is(err, state.ErrNotFound) && !errors.Is(err, state.ErrConflict) {
 		le.x.log.Error("host is not given back", "host", le.host, "err", err)

@@ -42,7 +42,7 @@ type taskRecord struct {
 	Steps []StepState `json:"steps"`
 }
 
-// hostLease is the mutex of a host.
+// hostLease is the mutex of a machine, under its address.
 type hostLease struct {
 	Epoch uint64 `json:"epoch"`
 	Token string `json:"token"`

@@ -14,6 +14,7 @@ type ticket struct {
 	Entry
 	receipts []string  // of the queue's deliveries that led to it
 	due      time.Time // not before
+	machine  string    // what the host's name stands for
 	running  bool
 }
 
@@ -37,18 +38,21 @@ type lane struct {
 type slots struct {
 	global     int
 	breakAfter int
+	// machine names what a host's name stands for, so that two names of one
+	// machine exclude each other. It is called without mu.
+	machine func(host string) string
 
 	mu      sync.Mutex // guards below
 	lanes   []*lane
 	next    int // index of the lane whose turn it is
 	running int
 	high    int
-	busy    map[string]bool // hosts
+	busy    map[string]bool // hosts, by name and by machine
 	tickets map[string]*ticket
 }
 
 func newSlots(regions []Region, global, breakAfter int) *slots {
-	s := &slots{global: global, breakAfter: breakAfter, busy: map[string]bool{}, tickets: map[string]*ticket{}}
+	s := &slots{global: global, breakAfter: breakAfter, machine: func(host string) string { return host }, busy: map[string]bool{}, tickets: map[string]*ticket{}}
 	// Half of the whole is reserved, in equal parts, the other half is for
 	// whoever has something to do.
 	reserve := global / (2 * len(regions))
@@ -69,11 +73,12 @@ func (s *slots) lane(region string) *lane {
 // add lets a task wait, not before due. A task that waits or runs already only
 // takes over the receipt; add then returns false.
 func (s *slots) add(e Entry, receipt string, due time.Time) bool {
+	machine := s.machine(e.Host)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, known := s.tickets[e.id()]
 	if !known {
-		t = &ticket{Entry: e, due: due}
+		t = &ticket{Entry: e, due: due, machine: machine}
 		s.tickets[e.id()] = t
 		l := s.lane(e.Region)
 		l.waiting = append(l.waiting, t)
@@ -105,7 +110,7 @@ func (s *slots) pick(now time.Time) (t *ticket, due time.Time) {
 		t = l.waiting[n]
 		l.waiting = slices.Delete(l.waiting, n, n+1)
 		t.running = true
-		s.busy[t.Host] = true
+		s.busy[t.Host], s.busy[t.machine] = true, true
 		l.running++
 		l.high = max(l.high, l.running)
 		s.running++
@@ -136,7 +141,7 @@ func (s *slots) mayTake(l *lane) bool {
 
 func (s *slots) eligible(l *lane, now time.Time) (index int, soonest time.Time) {
 	for i, t := range l.waiting {
-		if s.busy[t.Host] {
+		if s.busy[t.Host] || s.busy[t.machine] {
 			continue
 		}
 		if !t.due.After(now) {
@@ -150,19 +155,22 @@ func (s *slots) eligible(l *lane, now time.Time) (index int, soonest time.Time) 
 }
 
 // release gives the slots of a task back. With a time it waits again until
-// then; without one it is forgotten and its receipts are returned.
+// then, for the machine that its name stands for by now; without one it is
+// forgotten and its receipts are returned.
 func (s *slots) release(t *ticket, again time.Time) (receipts []string) {
+	machine := s.machine(t.Host)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lane(t.Region)
 	if t.running {
 		t.running = false
 		delete(s.busy, t.Host)
+		delete(s.busy, t.machine)
 		l.running--
 		s.running--
 	}
 	if !again.IsZero() {
-		t.due = again
+		t.due, t.machine = again, machine
 		l.waiting = append(l.waiting, t)
 		return nil
 	}

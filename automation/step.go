@@ -76,6 +76,9 @@ func (x *Executor) run(stop, working context.Context, le *lease, cmd string, o R
 	if !ok {
 		return result{err: fmt.Errorf("host %q is no longer known", le.host)}
 	}
+	if now := x.machine(le.host); now != le.machine {
+		return result{err: errMoved{le.host, now, le.machine}}
+	}
 	region := x.region(le.job.rec.Regions[le.host])
 	ctx, cut := context.WithCancel(working)
 	defer cut()

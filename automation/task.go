@@ -51,6 +51,10 @@ func (x *Executor) attend(stop, working context.Context, t *ticket) (again time.
 	if err != nil {
 		return time.Time{}, false, err
 	}
+	if le.machine != t.machine { // it moved while it waited: the slot is of the other
+		le.release()
+		return time.Now(), false, nil
+	}
 	if again, err = x.steps(stop, working, le); err != nil || !again.IsZero() {
 		le.release()
 		return again, false, err
