@@ -77,6 +77,15 @@ type hall struct {
 	seed uint64
 }
 
+// whole marks a test of the whole house that the quick run (-short, with the
+// race detector) leaves to the full one: two such tests stay in it.
+func whole(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a test of the whole house, left to the run without -short")
+	}
+}
+
 // startHall runs the product on a lab from a random seed, faults by hand.
 func startHall(t *testing.T, o lab.Options, change ...func(*Config)) *hall {
 	t.Helper()

@@ -116,6 +116,7 @@ func TestLoopCloses(t *testing.T) {
 // TestBrokenRemedyEscalates has systemctl fail, or lie: the lab's state alone
 // decides the sample, so neither may be taken for a repair.
 func TestBrokenRemedyEscalates(t *testing.T) {
+	whole(t)
 	for name, mode := range map[string]lab.RemedyMode{"fails": lab.RemedyFails, "lies": lab.RemedyLies} {
 		t.Run(name, func(t *testing.T) {
 			h := startHall(t, lab.Options{Racks: 2, Hosts: 6}, func(c *Config) { shortProof(t, c) })
@@ -159,6 +160,7 @@ func (h *hall) pollsOf(name string) uint64 {
 // TestOneIncidentAHost has two services of one host fail: one incident holds
 // both, and each has its own job.
 func TestOneIncidentAHost(t *testing.T) {
+	whole(t)
 	h := startHall(t, lab.Options{Racks: 2, Hosts: 6})
 	h.settled(t)
 	victim := h.lab.Hosts()[0]
