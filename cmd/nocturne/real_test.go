@@ -164,6 +164,10 @@ func TestLoopClosesOverRealSSHD(t *testing.T) {
 	if n := sd.restarts(); n != 1 {
 		t.Errorf("systemctl was told to restart %d times, want 1:\n%s", n, sd.read("log"))
 	}
+	eventually(t, 10*time.Second, "the incident closes", func() bool {
+		in, err := h.alerts.Incident(a.Incident)
+		return err == nil && !in.Closed.IsZero()
+	})
 	inOrder(t, h.actions(t, a.Incident), "firing", "job.queued", "step.sent", "step.ok", "job.verifying", "job.succeeded", "resolved")
 }
 
