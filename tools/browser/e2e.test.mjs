@@ -465,7 +465,7 @@ test("the light theme", async () => {
   await live(page);
   await inspect(page, "light-overview");
   await page.goto(base + `/device/host/${truth.hosts[0].name}`);
-  await moving(page);
+  await page.waitForFunction(() => document.querySelectorAll("[data-chart] canvas").length > 3);
   await inspect(page, "light-host");
   await page.goto(base + "/racks");
   await live(page);

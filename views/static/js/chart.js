@@ -107,7 +107,7 @@ class Panel {
       tzDate: (t) => uPlot.tzDate(new Date(t * 1000), "Etc/UTC"),
       scales: { x: { range: () => this.xRange() }, y: { range: (_, lo, hi) => this.yRange(lo, hi) } },
       axes: [
-        { ...axis, space: 90, size: 30, values: [
+        { ...axis, space: 62, size: 30, values: [
           [86400, "{DD} {MMM}", null, null, null, null, null, null, 1],
           [3600, "{HH}:{mm}", "\n{DD} {MMM}", null, null, null, null, null, 1],
           [60, "{HH}:{mm}", null, null, null, null, null, null, 1],
