@@ -170,7 +170,7 @@ func TestHangingSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, target := remote(t, "SetEnv PATH="+dir+":/usr/bin:/bin")
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	res, err := r.Poll(ctx, target)
 	if err != nil || ctx.Err() != nil {
