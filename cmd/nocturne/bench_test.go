@@ -123,7 +123,7 @@ func (b *bench) binary() {
 // start runs the binary and signs in where nobody has yet.
 func (b *bench) start() *process {
 	b.t.Helper()
-	p, token := startProcess(b.t, exec.Command(b.bin, "serve", "--config", b.path("nocturne.yaml")))
+	p, token := startProcess(b.t, exec.Command(b.bin, "serve", "--config", b.path("nocturne.yaml")), b.login.value == "")
 	if b.login.value == "" {
 		b.login = p.setup(token)
 	}

@@ -182,9 +182,9 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// startProcess runs the product and waits for its address and, where it prints
-// one, its set-up token.
-func startProcess(t *testing.T, cmd *exec.Cmd) (p *process, token string) {
+// startProcess runs the product and waits for its address and, of a fresh one,
+// its set-up token.
+func startProcess(t *testing.T, cmd *exec.Cmd, fresh bool) (p *process, token string) {
 	t.Helper()
 	p = &process{t: t, cmd: cmd, stderr: &lockedBuffer{}, gone: make(chan struct{}), client: &http.Client{Timeout: 10 * time.Second}}
 	p.cmd.Stderr = p.stderr
@@ -207,7 +207,7 @@ func startProcess(t *testing.T, cmd *exec.Cmd) (p *process, token string) {
 	t.Cleanup(p.kill)
 	deadline := time.NewTimer(60 * time.Second)
 	defer deadline.Stop()
-	for p.url == "" || !p.answers() {
+	for p.url == "" || fresh && token == "" || !p.answers() {
 		select {
 		case line, ok := <-lines:
 			if !ok {
@@ -224,20 +224,7 @@ func startProcess(t *testing.T, cmd *exec.Cmd) (p *process, token string) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	// The token's line comes with the address, yet maybe after it.
-	for {
-		select {
-		case line, ok := <-lines:
-			if _, tk, found := strings.Cut(line, "/setup?token="); found {
-				token = tk
-			}
-			if ok {
-				continue
-			}
-		default:
-		}
-		return p, token
-	}
+	return p, token
 }
 
 // answers tells whether the pages are there, or the process is not any more.
@@ -260,7 +247,7 @@ func (c *campaign) start(aim string) *process {
 	c.t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childConfig+"="+filepath.Join(c.dir, "nocturne.yaml"), childAim+"="+aim)
-	p, token := startProcess(c.t, cmd)
+	p, token := startProcess(c.t, cmd, c.login.value == "")
 	if c.login.value == "" {
 		c.login = p.setup(token)
 	}
