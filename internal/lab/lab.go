@@ -82,14 +82,21 @@ type Link struct {
 	A, APort, B, BPort string
 }
 
+// maxPerRack is how many hosts a rack's units and its leaves' ports have room
+// for, with every spine cabled.
+const maxPerRack = 12
+
 // New wires a hall from the seed and opens its sockets on loopback, so that
 // every address is known; Run answers on them.
 func New(o Options) (*Lab, error) {
 	o.Racks = cmp.Or(o.Racks, 8)
 	o.Spines = cmp.Or(o.Spines, 4)
 	o.Hosts = cmp.Or(o.Hosts, 24)
-	if o.Racks < 1 || o.Racks > 120 || o.Hosts < 1 || o.Hosts > 720 || o.Spines < 2 || o.Spines > 16 {
-		return nil, fmt.Errorf("lab of %d racks, %d spines, %d hosts: wants 1-120 racks, 2-16 spines, 1-720 hosts", o.Racks, o.Spines, o.Hosts)
+	if o.Racks < 1 || o.Racks > 120 || o.Hosts < 1 || o.Hosts > 720 || o.Spines < 2 {
+		return nil, fmt.Errorf("lab of %d racks, %d spines, %d hosts: wants 1-120 racks, at least 2 spines, 1-720 hosts", o.Racks, o.Spines, o.Hosts)
+	}
+	if perRack := (o.Hosts + o.Racks - 1) / o.Racks; perRack > maxPerRack || o.Spines > 12 {
+		return nil, fmt.Errorf("lab of %d racks, %d spines, %d hosts: at most %d hosts a rack and 12 spines fit its switches", o.Racks, o.Spines, o.Hosts, maxPerRack)
 	}
 	l := &Lab{opts: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), start: time.Now(), ready: make(chan struct{})}
 	r := rand.New(rand.NewPCG(o.Seed, 0x6e6f637475726e65))

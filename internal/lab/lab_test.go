@@ -89,6 +89,21 @@ func TestNothingStandsTwice(t *testing.T) {
 	}
 }
 
+func TestFullestHall(t *testing.T) {
+	for seed := range uint64(10) {
+		l, err := New(Options{Seed: seed, Racks: 3, Hosts: 36, Spines: 12})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.closeAll()
+	}
+	for _, o := range []Options{{Racks: 2, Hosts: 50}, {Spines: 13}, {Racks: 121}, {Spines: 1}} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%+v was wired", o)
+		}
+	}
+}
+
 // TestAgentAgainstNetSNMP lets net-snmp's own commands read an agent.
 func TestAgentAgainstNetSNMP(t *testing.T) {
 	bulkwalk := need.Binary(t, "snmpbulkwalk", "snmp")
