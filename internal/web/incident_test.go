@@ -41,6 +41,16 @@ func (e *estate) incidentOf(host string) string {
 	return ""
 }
 
+// tell logs the records of a host's incident when the test failed.
+func (e *estate) tell(host string) {
+	if !e.t.Failed() {
+		return
+	}
+	for entry, err := range e.Ledger.Incident(e.incidentOf(host)) {
+		e.t.Logf("%s: %s %s %s %s %v", host, entry.At.Format(time.TimeOnly), entry.Action, entry.Subject, entry.Data, err)
+	}
+}
+
 // fullEstate is a running estate in which every trouble has come to where it
 // stays.
 func fullEstate(t testing.TB) *estate {
@@ -54,14 +64,11 @@ func fullEstate(t testing.TB) *estate {
 		"web-fixed": "resolved", "web-broken": "escalated", "web-stuck": "repairing", "web-lost": "escalated",
 		"web-kept": "open", "web-odd": "escalated", "web-lone": "open",
 	}
-	e.until("every incident is where it belongs", func() bool {
-		for host, phase := range want {
-			if e.phaseOf(host) != phase {
-				return false
-			}
-		}
-		return len(e.Graph.Links()) > 0
-	})
+	for host, phase := range want {
+		t.Cleanup(func() { e.tell(host) })
+		e.until("the incident of "+host+" is "+phase, func() bool { return e.phaseOf(host) == phase })
+	}
+	e.until("the switches are linked", func() bool { return len(e.Graph.Links()) > 0 })
 	e.furnish()
 	return e
 }
