@@ -164,7 +164,7 @@ func (p *poll) identify(ctx context.Context) {
 	if whole {
 		p.d.named = time.Now()
 	}
-	p.addFacts(neighbours)
+	p.addFacts(neighbours, whole)
 }
 
 // missed notes a part that was not seen.
@@ -221,8 +221,10 @@ func (p *poll) addScalars() {
 	}
 }
 
-// addFacts adds the device and its interfaces as facts.
-func (p *poll) addFacts(neighbours map[string]*collector.Neighbour) {
+// addFacts adds the device and its interfaces as facts. Unless the interfaces
+// were read whole, a port that is none of them may be one that was not seen,
+// and what it hears is left out.
+func (p *poll) addFacts(neighbours map[string]*collector.Neighbour, whole bool) {
 	p.res.Facts = append(p.res.Facts, collector.Fact{
 		Kind: "device", Key: p.t.Name, Name: p.t.Name,
 		Fields: fields(
@@ -245,6 +247,9 @@ func (p *poll) addFacts(neighbours map[string]*collector.Neighbour) {
 		f.Neighbour = neighbours[i.name]
 		delete(neighbours, i.name)
 		p.res.Facts = append(p.res.Facts, f)
+	}
+	if !whole {
+		return
 	}
 	for name, n := range neighbours { // ports that IF-MIB does not show
 		f := p.interfaceFact(name, name)
