@@ -19,11 +19,12 @@ import (
 )
 
 const (
-	// blockDuration is short of the library's 2 h: what the head holds is mapped
-	// and read at each start, and counts as memory from then on.
-	blockDuration = 30 * time.Minute
-	longestBlock  = 31 * 24 * time.Hour
-	segmentBytes  = 16 << 20
+	longestBlock = 31 * 24 * time.Hour
+	segmentBytes = 16 << 20
+	// samplesABlock of each series fill two chunks of the library's 120.
+	samplesABlock  = 240
+	shortestBlock  = 20 * time.Minute
+	blockAtDefault = 2 * time.Hour
 	// stripes of the head's series table; the library's 16384 cost an idle
 	// product several MB and only buy less lock contention.
 	stripes = 1024
@@ -36,6 +37,7 @@ const (
 type Options struct {
 	Dir           string        // data folder, made when absent
 	Retention     time.Duration // how long samples are kept (15 days)
+	Interval      time.Duration // between most series' samples (30 s); see blockDuration
 	OutOfOrder    time.Duration // how late a sample may come (30 min)
 	Log           *slog.Logger  // slog.Default()
 	QueryTimeout  time.Duration // of one query, waiting included (30 s)
@@ -61,7 +63,7 @@ func Open(o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("open history: no folder given")
 	}
-	if o.Retention < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 {
+	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 {
 		return nil, fmt.Errorf("open history %s: negative option", o.Dir)
 	}
 	log := cmp.Or(o.Log, slog.Default()).With("component", "tsdb")
@@ -128,6 +130,18 @@ func openRepaired(o Options, log *slog.Logger) (*tsdb.DB, []string, error) {
 	return nil, nil, fmt.Errorf("the log is damaged after each repair; see %v", aside)
 }
 
+// blockDuration lets a block hold two full chunks of each series. What the
+// head holds is replayed at each start and counts as memory, so quick polls
+// call for short blocks; shorter than that, chunks would be cut before they
+// are full, and a sample would take more room.
+func blockDuration(interval time.Duration) time.Duration {
+	if interval == 0 {
+		return blockAtDefault
+	}
+	minutes := (samplesABlock * interval).Truncate(time.Minute)
+	return max(shortestBlock, min(blockAtDefault, minutes))
+}
+
 func settings(o Options) *tsdb.Options {
 	retention := cmp.Or(o.Retention, 15*24*time.Hour)
 	s := tsdb.DefaultOptions()
@@ -135,8 +149,9 @@ func settings(o Options) *tsdb.Options {
 	s.WALSegmentSize = segmentBytes
 	s.WALCompression = compression.Snappy
 	s.RetentionDuration = retention.Milliseconds()
-	s.MinBlockDuration = blockDuration.Milliseconds()
-	s.MaxBlockDuration = max(blockDuration, min(longestBlock, retention/10)).Milliseconds()
+	block := blockDuration(o.Interval)
+	s.MinBlockDuration = block.Milliseconds()
+	s.MaxBlockDuration = max(block, min(longestBlock, retention/10)).Milliseconds()
 	s.StripeSize = stripes
 	s.HeadChunksWriteBufferSize = chunkBuffer
 	s.OutOfOrderTimeWindow = cmp.Or(o.OutOfOrder, 30*time.Minute).Milliseconds()

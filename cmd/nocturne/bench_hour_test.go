@@ -18,6 +18,9 @@ import (
 	"nocturne/tsdb"
 )
 
+// hourStep is the demo's interval.
+const hourStep = 5 * time.Second
+
 // hour makes an hour of the demo's data: the product runs until it has seen
 // every target, then each series that it has is written anew, every 5 s of the
 // hour up to now, counters growing as they did, gauges wavering by a percent.
@@ -44,8 +47,7 @@ func (b *bench) hour() {
 	}
 	db := openHistory(t, history)
 	began, samples := time.Now(), make([]tsdb.Sample, len(last))
-	const step = 5 * time.Second
-	for back := time.Hour; back > 0; back -= step {
+	for back := time.Hour; back > 0; back -= hourStep {
 		at := time.Now().Add(-back).UnixMilli()
 		for i, s := range last {
 			samples[i] = tsdb.Sample{Labels: s.Metric, T: at, V: past(s, back, i)}
@@ -64,7 +66,7 @@ func (b *bench) hour() {
 
 func openHistory(t *testing.T, dir string) *tsdb.DB {
 	t.Helper()
-	db, err := tsdb.Open(tsdb.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	db, err := tsdb.Open(tsdb.Options{Dir: dir, Interval: hourStep, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,6 +120,7 @@ func (h *house) openStores() (err error) {
 	h.history, err = tsdb.Open(tsdb.Options{
 		Dir: filepath.Join(h.cfg.Data, "history"), Log: h.log,
 		Retention: time.Duration(h.cfg.History.Retention), OutOfOrder: time.Duration(h.cfg.History.OutOfOrder),
+		Interval: h.cfg.Collector.Interval,
 	})
 	if err != nil {
 		return fmt.Errorf("open history: %w", err)

@@ -41,11 +41,11 @@ func serveCommand() *cobra.Command {
 // serve opens the house, says where it is, and runs it until ctx ends. ready,
 // where given, is called with the open house before anything runs.
 func serve(ctx context.Context, cfg Config, out io.Writer, ready func(*house)) (err error) {
-	smallHeap()
 	h, err := openHouse(cfg, logger(cfg.Log), false)
 	if err != nil {
 		return err
 	}
+	smallHeap()
 	defer func() { err = errors.Join(err, h.Close()) }()
 	if err := h.announce(out); err != nil {
 		return err

@@ -242,6 +242,21 @@ func (h *hub) greet() {
 	for _, c := range waiting {
 		c.push(event{"snap", snap})
 	}
+	// A page may have been drawn before the figures that are there now.
+	_, drawn := h.s.figures.now()
+	h.tellFigures(func(c *client) bool { return c.topics.drawn != drawn && slices.Contains(waiting, c) })
+}
+
+// tellFigures tells those that show the figures that there are newer ones;
+// nil among are all.
+func (h *hub) tellFigures(among func(*client) bool) {
+	h.broadcast("frag", map[string]any{"t": seconds(time.Now()), "topic": "figures"}, func(c *client) bool {
+		return c.topics.figures && (among == nil || among(c))
+	})
+}
+
+func (h *hub) anybody(wants func(*client) bool) bool {
+	return slices.ContainsFunc(h.everybody(), wants)
 }
 
 // refresh looks at all items anew and sends the differences. An item that is

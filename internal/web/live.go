@@ -22,12 +22,14 @@ const (
 
 // topics are what a stream wants besides the states of all items.
 type topics struct {
-	alerts bool
-	jobs   []string
-	charts []string // items
+	alerts  bool
+	figures bool
+	drawn   uint64 // of the figures that the page shows
+	jobs    []string
+	charts  []string // items
 }
 
-var topicNames = []string{"status", "alerts", "job:", "chart:"}
+var topicNames = []string{"status", "alerts", "figures:", "job:", "chart:"}
 
 // parseTopics reads a list with commas between. A comma within a topic is
 // known by what follows: it is no topic. What nobody knows is left out.
@@ -47,6 +49,10 @@ func parseTopics(list string) topics {
 	for _, topic := range all[:min(len(all), maxTopics)] {
 		if topic == "alerts" {
 			t.alerts = true
+		} else if n, ok := strings.CutPrefix(topic, "figures:"); ok {
+			// A number that is none is never the present one.
+			t.figures = true
+			t.drawn, _ = strconv.ParseUint(n, 10, 64)
 		} else if id, ok := strings.CutPrefix(topic, "job:"); ok && !slices.Contains(t.jobs, id) {
 			t.jobs = append(t.jobs, id)
 		} else if id, ok := strings.CutPrefix(topic, "chart:"); ok && !slices.Contains(t.charts, id) {

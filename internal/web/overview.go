@@ -2,15 +2,12 @@ package web
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
@@ -28,7 +25,8 @@ const (
 )
 
 func (s *Server) overview(w http.ResponseWriter, r *http.Request) error {
-	m := dash.Overview{Page: s.page(r, "Overview", "alerts")}
+	figures, drawn := s.figures.now()
+	m := dash.Overview{Page: s.page(r, "Overview", "alerts", fmt.Sprint("figures:", drawn)), Tiles: figures}
 	firing := slices.DeleteFunc(s.Alerts.Alerts(), func(a alerting.Alert) bool { return a.Phase != alerting.Firing })
 	for _, a := range firing {
 		m.Alerts = append(m.Alerts, s.alertRow(a))
@@ -50,7 +48,6 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request) error {
 		}
 		m.Racks = append(m.Racks, dash.Rack{ID: k.ID, Name: cmp.Or(k.Name, k.ID), Href: itemHref(k.ID), State: stateOf(s.Alerts.Status(k.ID).State), Tally: tallyOf(s.Alerts.Tally(ids))})
 	}
-	m.Tiles = s.tiles(r)
 	m.Charts = s.panelsFor("host/localhost")
 	m.Sources = s.sources()
 	m.Report = s.lastReport()
@@ -140,71 +137,6 @@ func (s *Server) sources() []dash.Source {
 // failing says that the last poll saw nothing; one that missed a part is told
 // on the targets' page.
 func failing(t collector.TargetStatus) bool { return t.Err != "" && !t.Partial }
-
-// tile is a key figure by a query over everything.
-type tile struct {
-	label, query, unit, hint, href string
-	show                           func(float64) string
-}
-
-var tiles = []tile{
-	{"Traffic", `sum(rate(ifHCInOctets[1m])) * 8`, "bit/s", "received by all interfaces", "/topology", metric},
-	{"CPU busy", `100 * (1 - sum(rate(node_cpu_seconds_total{mode="idle"}[1m])) / sum(rate(node_cpu_seconds_total[1m])))`, "%", "of all hosts together", "/devices?kind=host", percent},
-	{"Memory used", `100 * (1 - sum(node_memory_MemAvailable_bytes) / sum(node_memory_MemTotal_bytes))`, "%", "of all hosts together", "/devices?kind=host", percent},
-	{"Fullest disk", `100 * max(1 - node_filesystem_avail_bytes{fstype!~"tmpfs|overlay|squashfs"} / node_filesystem_size_bytes)`, "%", "of all file systems", "/reports", percent},
-}
-
-// tileAge is how long the figures are shown before they are asked for anew:
-// they read all series, and every reader of the overview wants them.
-const tileAge = 15 * time.Second
-
-// tileBoard holds the figures that were asked for last.
-type tileBoard struct {
-	mu    sync.Mutex // guards below, and lets one ask at a time
-	at    time.Time
-	tiles []dash.Tile
-}
-
-// tiles answers each figure with its last hour. What was not seen is left out.
-func (s *Server) tiles(r *http.Request) []dash.Tile {
-	b := &s.figures
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if time.Since(b.at) < tileAge {
-		return b.tiles
-	}
-	found, err := s.askTiles(r.Context(), time.Now())
-	if err != nil {
-		s.log.Error("figures of the overview", "err", err)
-		return found
-	}
-	b.at, b.tiles = time.Now(), found
-	return found
-}
-
-func (s *Server) askTiles(ctx context.Context, now time.Time) ([]dash.Tile, error) {
-	var out []dash.Tile
-	var errs []error
-	for _, t := range tiles {
-		res, err := s.History.QueryRange(ctx, t.query, now.Add(-time.Hour), now, time.Minute)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("query %q: %w", t.query, err))
-			continue
-		}
-		m, err := res.Matrix()
-		if err != nil || len(m) == 0 {
-			continue
-		}
-		spark := sparkOf(m[0].Floats, now.Add(-time.Hour), time.Minute, 61)
-		last := spark.Points[len(spark.Points)-1]
-		if math.IsNaN(last) {
-			continue
-		}
-		spark.Label, spark.Last = t.label+" in the last hour", t.show(last)+" "+t.unit
-		out = append(out, dash.Tile{Label: t.label, Value: t.show(last), Unit: t.unit, Hint: t.hint, Href: t.href, Spark: spark})
-	}
-	return out, errors.Join(errs...)
-}
 
 // sparkOf lays points on a grid; what is not there is NaN.
 func sparkOf(points []promql.FPoint, from time.Time, step time.Duration, n int) *ui.Spark {

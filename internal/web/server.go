@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +54,7 @@ type Server struct {
 	handler http.Handler
 
 	verified atomic.Pointer[verification] // the last check of the ledger
-	figures  tileBoard
+	figures  *tileBoard
 }
 
 // New builds the routes. It starts nothing.
@@ -62,14 +63,19 @@ func New(o Options) (*Server, error) {
 		o.Collector == nil || o.Alerts == nil || o.Jobs == nil || o.Inspections == nil {
 		return nil, errors.New("web: an option is missing")
 	}
-	s := &Server{Options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "web")}
+	s := &Server{Options: o, figures: newTileBoard(), log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "web")}
 	s.hub = newHub(s)
 	s.handler = s.routes()
 	return s, nil
 }
 
-// Run feeds the live stream until ctx ends.
-func (s *Server) Run(ctx context.Context) error { return s.hub.run(ctx) }
+// Run feeds the live stream, and the figures of the overview, until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.keepTiles(ctx) })
+	return s.hub.run(ctx)
+}
 
 // Handler is the whole site.
 func (s *Server) Handler() http.Handler { return s.handler }
