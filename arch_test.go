@@ -26,9 +26,15 @@ var arrows = map[string][]string{
 	"internal/strictyaml": {},
 	"internal/need":       {},
 
-	"tsdb":             {"tsdb/live"},
+	"tsdb":             {"tsdb/live", "tsdb/rollup", "tsdb/remotequery"},
 	"tsdb/live":        {},
 	"tsdb/conformance": {},
+	"tsdb/rollup":      {},
+	"tsdb/remotewrite": {},
+	"tsdb/forward":     {},
+	"tsdb/remotequery": {},
+	"tsdb/openmetrics": {},
+	"tsdb/archive":     {},
 	"views":            {"views"},
 	"collector":        {},
 	"internal/state":   {},
@@ -55,7 +61,7 @@ var arrows = map[string][]string{
 	"automation/remedy":     {"automation", "alerting", "internal/state", "internal/ledger", "tsdb", "internal/inventory"},
 	"automation/inspection": {"internal/state", "internal/ledger", "tsdb", "internal/inventory"},
 
-	"internal/web": {"views", "internal/web", "tsdb", "tsdb/live", "internal/state", "internal/ledger",
+	"internal/web": {"views", "internal/web", "tsdb", "tsdb/live", "tsdb/forward", "internal/state", "internal/ledger",
 		"internal/inventory", "internal/inventory/layout", "internal/access", "collector", "alerting", "automation",
 		"automation/inspection", "automation/remedy"},
 	"internal/lab": {},
@@ -64,7 +70,7 @@ var arrows = map[string][]string{
 
 // parts are folders whose parent may import them, but never the reverse; the
 // table above already says so, this list keeps an edit of it honest.
-var parts = []string{"tsdb/live", "internal/inventory/layout"}
+var parts = []string{"tsdb/live", "tsdb/rollup", "tsdb/remotewrite", "tsdb/forward", "tsdb/remotequery", "tsdb/openmetrics", "tsdb/archive", "internal/inventory/layout"}
 
 // backends are imported by cmd alone.
 var backends = []string{
