@@ -213,6 +213,15 @@ func alertDetail() alerts.Detail {
 	return m
 }
 
+// staleAlert is one whose series are not seen any more, after a form that was
+// refused.
+func staleAlert() alerts.Detail {
+	m := alertDetail()
+	m.Stale, m.CanAck, m.CanClose = true, false, true
+	m.CloseFault, m.CloseNote = "The note is longer than 1,000 characters.", "scrapped"
+	return m
+}
+
 func timeline() []ui.Entry {
 	return []ui.Entry{
 		{At: ago(52 * time.Second), Kind: "alert", State: ui.Warning, Title: "ServiceDown is pending", Detail: "node_systemd_unit_state = 1", Actor: "system", Seq: 211},
@@ -349,6 +358,7 @@ func pages() []shown {
 		{name: "alerts", path: "/alerts", page: alerts.ListPage(alerts.List{Page: page("Alerts", "/alerts"), Query: ui.Query{Path: "/alerts", Page: 1}, Pager: ui.Pager{Total: 4, PerPage: 50}, Rows: alertRows(), Open: 3})},
 		{name: "alerts-empty", path: "/alerts-empty", page: alerts.ListPage(alerts.List{Page: emptyPage("Alerts", "/alerts"), Query: ui.Query{Path: "/alerts", Page: 1}})},
 		{name: "alert", path: "/alerts/a1", page: alerts.DetailPage(alertDetail())},
+		{name: "alert-stale", path: "/alerts/a1-stale", page: alerts.DetailPage(staleAlert())},
 		{name: "incident", path: "/incidents/inc-7f3a21", page: alerts.IncidentPage(incident())},
 		{name: "incident-escalated", path: "/incidents/inc-11", page: alerts.IncidentPage(brokenIncident())},
 		{name: "jobs", path: "/jobs", page: jobs.ListPage(jobs.List{Page: page("Jobs", "/jobs"), Query: ui.Query{Path: "/jobs", Page: 1}, Pager: ui.Pager{Total: 5, PerPage: 50}, Rows: jobRows(), Known: 5, Runbooks: []jobs.Runbook{{Name: "restart-service", Title: "Restart a service", Description: "Restarts one systemd unit and shows its state.", Href: "/jobs/new?runbook=restart-service", Steps: 2}}})},

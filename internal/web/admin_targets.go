@@ -2,8 +2,6 @@ package web
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -96,12 +94,7 @@ const pollWait = 20 * time.Second
 
 func (s *Server) pollNow(w http.ResponseWriter, r *http.Request) error {
 	name := r.PostFormValue("target")
-	// A poll that takes longer goes on without us; the target's line tells how
-	// it went.
-	if err := s.poll(r.Context(), name); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	if err := s.record(r, "target.poll", "target/"+name, nil); err != nil {
+	if err := s.poll(r.Context(), name); err != nil {
 		return err
 	}
 	return done(w, r, cmp.Or(r.PostFormValue("back"), "/admin/targets?q="+url.QueryEscape(name)))

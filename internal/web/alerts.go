@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"cmp"
 	"errors"
 	"fmt"
@@ -204,10 +205,11 @@ func (s *Server) alertRow(a alerting.Alert) alertsview.Row {
 func alertHref(a alerting.Alert) string { return "/alerts/" + url.PathEscape(a.Fingerprint) }
 
 func (s *Server) alert(w http.ResponseWriter, r *http.Request) error {
-	return s.alertPage(w, r, http.StatusOK, "", "")
+	return s.alertPage(w, r, http.StatusOK, func(*alertsview.Detail) {})
 }
 
-func (s *Server) alertPage(w http.ResponseWriter, r *http.Request, status int, fault, note string) error {
+// alertPage draws the alert; fault puts what was wrong with a form into it.
+func (s *Server) alertPage(w http.ResponseWriter, r *http.Request, status int, fault func(*alertsview.Detail)) error {
 	fingerprint := r.PathValue("fingerprint")
 	a, ok := s.Alerts.Alert(fingerprint)
 	if !ok {
@@ -216,10 +218,16 @@ func (s *Server) alertPage(w http.ResponseWriter, r *http.Request, status int, f
 	m := alertsview.Detail{
 		Page: s.page(r, a.Rule, "alerts"), Row: s.alertRows([]alerting.Alert{a})[0], Episode: a.Episode, Description: a.Annotations["description"],
 		Labels: properties(a.Labels.Map()), Annotations: properties(a.Annotations),
-		CanAck: a.Phase == alerting.Firing && a.Ack == nil && actorOf(r.Context()).May("ack"), AckFault: fault, AckNote: note,
 	}
+	may := actorOf(r.Context()).May("ack")
+	m.CanAck = a.Phase == alerting.Firing && a.Ack == nil && may
+	m.CanClose = a.Phase == alerting.Firing && a.Stale && may
+	fault(&m)
 	if !m.CanAck {
-		m.Error = fault
+		m.Error = m.AckFault
+	}
+	if !m.CanClose {
+		m.Error = cmp.Or(m.Error, m.CloseFault)
 	}
 	for _, rule := range s.Alerts.Rules() {
 		if rule.Name == a.Rule && rule.Group == a.Group {
@@ -260,16 +268,36 @@ func properties(kv map[string]string) []ui.Property {
 }
 
 func (s *Server) ackAlert(w http.ResponseWriter, r *http.Request) error {
-	fingerprint, note := r.PathValue("fingerprint"), strings.TrimSpace(r.PostFormValue("note"))
-	if utf8.RuneCountInString(note) > maxNote {
-		return s.alertPage(w, r, http.StatusBadRequest, "The note is longer than 1,000 characters.", note)
+	return s.decide(w, r, r.PostFormValue("note"), s.Alerts.Ack, func(m *alertsview.Detail, fault, note string) {
+		m.AckFault, m.AckNote = fault, note
+	})
+}
+
+func (s *Server) closeAlert(w http.ResponseWriter, r *http.Request) error {
+	return s.decide(w, r, r.PostFormValue("reason"), s.Alerts.Close, func(m *alertsview.Detail, fault, note string) {
+		m.CloseFault, m.CloseNote = fault, note
+	})
+}
+
+// decide does what a person decided about an alert, with their words.
+func (s *Server) decide(w http.ResponseWriter, r *http.Request, note string, do func(ctx context.Context, fingerprint, by, note string) error,
+	fault func(m *alertsview.Detail, fault, note string),
+) error {
+	fingerprint, note := r.PathValue("fingerprint"), strings.TrimSpace(note)
+	again := func(status int, text string) error {
+		return s.alertPage(w, r, status, func(m *alertsview.Detail) { fault(m, text, note) })
 	}
-	err := s.Alerts.Ack(r.Context(), fingerprint, actorOf(r.Context()).String(), note)
+	if utf8.RuneCountInString(note) > maxNote {
+		return again(http.StatusBadRequest, "The note is longer than 1,000 characters.")
+	}
+	err := do(r.Context(), fingerprint, actorOf(r.Context()).String(), note)
 	switch {
 	case errors.Is(err, alerting.ErrNotFound):
 		return notFound{"alert " + fingerprint}
 	case errors.Is(err, alerting.ErrNotFiring):
-		return s.alertPage(w, r, http.StatusConflict, "The alert does not fire: there is nothing to acknowledge.", note)
+		return again(http.StatusConflict, "The alert does not fire: there is nothing to acknowledge.")
+	case errors.Is(err, alerting.ErrNotStale):
+		return again(http.StatusConflict, "Its series are seen: it resolves by itself when they say so.")
 	case err != nil:
 		return err
 	}

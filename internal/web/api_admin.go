@@ -86,7 +86,7 @@ func (s *Server) apiImport(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	err = s.record(requestOf(ctx), "inventory.import", "inventory", map[string]any{"file": in.Name, "created": len(report.Created), "changed": len(report.Changed)})
+	err = s.record(ctx, "inventory.import", "inventory", map[string]any{"file": in.Name, "created": len(report.Created), "changed": len(report.Changed)})
 	return reply(importJSON{some(report.Created), some(report.Changed), report.Unchanged}), err
 }
 

@@ -66,6 +66,7 @@ func (a *apiMux) addAlerting() {
 	add(a, op{id: "list-alerts", method: "GET", path: "/alerts", tag: "alerts", summary: "Alerts that are pending or fire, or those resolved in the last week", right: access.View}, s.apiAlerts)
 	add(a, op{id: "get-alert", method: "GET", path: "/alerts/{fingerprint}", tag: "alerts", summary: "One alert", right: access.View}, s.apiAlert)
 	add(a, op{id: "ack-alert", method: "POST", path: "/alerts/{fingerprint}/ack", tag: "alerts", summary: "Say that you know of a firing alert", right: access.Ack}, s.apiAck)
+	add(a, op{id: "close-alert", method: "POST", path: "/alerts/{fingerprint}/close", tag: "alerts", summary: "Resolve a firing alert whose series are not seen any more", right: access.Ack}, s.apiClose)
 	add(a, op{id: "list-rules", method: "GET", path: "/rules", tag: "alerts", summary: "Rules and how they do", right: access.View}, s.apiRules)
 	add(a, op{id: "list-incidents", method: "GET", path: "/incidents", tag: "alerts", summary: "Incidents of the last days", right: access.View}, s.apiIncidents)
 	add(a, op{id: "get-incident", method: "GET", path: "/incidents/{id}", tag: "alerts", summary: "One incident with its alerts, jobs and ledger entries", right: access.View}, s.apiIncident)
@@ -117,19 +118,34 @@ func (s *Server) apiAlert(_ context.Context, in *ByFingerprint) (*body[alertJSON
 	return reply(alertAnswer(a)), nil
 }
 
-func (s *Server) apiAck(ctx context.Context, in *struct {
+func (s *Server) apiAck(ctx context.Context, in *decision) (*body[alertJSON], error) {
+	return s.apiDecide(ctx, in, s.Alerts.Ack)
+}
+
+func (s *Server) apiClose(ctx context.Context, in *decision) (*body[alertJSON], error) {
+	return s.apiDecide(ctx, in, s.Alerts.Close)
+}
+
+// decision is what a person says about an alert.
+type decision struct {
 	ByFingerprint
 	Body struct {
 		Note string `json:"note,omitempty" maxLength:"1000"`
 	}
-}) (*body[alertJSON], error) {
-	if _, ok := s.Alerts.Alert(in.Fingerprint); !ok {
+}
+
+func (s *Server) apiDecide(ctx context.Context, in *decision, do func(ctx context.Context, fingerprint, by, note string) error) (*body[alertJSON], error) {
+	was, ok := s.Alerts.Alert(in.Fingerprint)
+	if !ok {
 		return nil, notFound{"alert " + in.Fingerprint}
 	}
-	if err := s.Alerts.Ack(ctx, in.Fingerprint, actorOf(ctx).String(), strings.TrimSpace(in.Body.Note)); err != nil {
+	if err := do(ctx, in.Fingerprint, actorOf(ctx).String(), strings.TrimSpace(in.Body.Note)); err != nil {
 		return nil, err
 	}
-	return s.apiAlert(ctx, &in.ByFingerprint)
+	if now, ok := s.Alerts.Alert(in.Fingerprint); ok {
+		was = now
+	}
+	return reply(alertAnswer(was)), nil
 }
 
 func (s *Server) apiRules(context.Context, *struct{}) (*body[list[ruleJSON]], error) {

@@ -211,6 +211,9 @@ func TestAPIAlertToMaintenance(t *testing.T) {
 	if got := take[alertJSON](r, "POST", "/alerts/"+a.Fingerprint+"/ack", map[string]string{"note": "seen"}); got.Ack == nil || got.Ack.By != "token:robot" || got.Ack.Note != "seen" {
 		t.Errorf("acknowledged %+v", got.Ack)
 	}
+	if status, text := r.ask(r.admin, "POST", apiRoot+"/alerts/"+a.Fingerprint+"/close", map[string]string{"note": "gone"}); status != 409 || !strings.Contains(text, "resolves by itself") {
+		t.Errorf("closing what is seen: %d %s", status, text)
+	}
 	in := take[incidentStory](r, "GET", "/incidents/"+a.Incident, nil)
 	if in.Phase != "open" || len(in.Alerts) != 1 || !strings.Contains(in.Title, "shop.service failed") {
 		t.Errorf("incident %+v", in)

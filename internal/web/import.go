@@ -41,7 +41,7 @@ func (s *Server) importInventory(w http.ResponseWriter, r *http.Request) error {
 	switch faults := faultsIn(err); {
 	case err == nil:
 		m.Result = &invview.Result{Added: len(report.Created), Changed: len(report.Changed), Unchanged: report.Unchanged}
-		if err := s.record(r, "inventory.import", "inventory", map[string]any{"file": name, "created": len(report.Created), "changed": len(report.Changed)}); err != nil {
+		if err := s.record(r.Context(), "inventory.import", "inventory", map[string]any{"file": name, "created": len(report.Created), "changed": len(report.Changed)}); err != nil {
 			return err
 		}
 	case len(faults) > 0:

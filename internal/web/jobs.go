@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -213,11 +214,11 @@ func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) error {
 
 // record leaves in the ledger what somebody did through a page or the API,
 // where the package that does it does not.
-func (s *Server) record(r *http.Request, action, subject string, data any) error {
+func (s *Server) record(ctx context.Context, action, subject string, data any) error {
 	b, err := json.Marshal(data)
 	if err != nil {
 		return err
 	}
-	_, err = s.Ledger.Append(ledger.Entry{Kind: "audit", Actor: actorOf(r.Context()).String(), Action: action, Subject: subject, Data: b})
+	_, err = s.Ledger.Append(ledger.Entry{Kind: "audit", Actor: actorOf(ctx).String(), Action: action, Subject: subject, Data: b})
 	return err
 }

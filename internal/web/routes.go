@@ -42,6 +42,7 @@ func (s *Server) routes() http.Handler {
 	view("GET /alerts", s.alerts)
 	view("GET /alerts/{fingerprint}", s.alert)
 	ack("POST /alerts/{fingerprint}/ack", s.ackAlert)
+	ack("POST /alerts/{fingerprint}/close", s.closeAlert)
 	view("GET /incidents/{id}", s.incident)
 	view("GET /jobs", s.jobs)
 	view("GET /jobs/{id}", s.job)

@@ -97,6 +97,7 @@ func (e *estate) visits() map[string]visit {
 		"POST /maintenance/end":                 acts("/maintenance/end", "item", "host/web-ok"),
 		"POST /poll":                            acts("/poll", "target", "web-ok"),
 		"POST /alerts/{fingerprint}/ack":        acts("/alerts/"+fingerprint+"/ack", "note", "mine"),
+		"POST /alerts/{fingerprint}/close":      {"/alerts/" + fingerprint + "/close", []string{"reason", "gone"}, other, no, http.StatusConflict}, // it is seen
 		"POST /jobs":                            acts("/jobs", "runbook", "restart", "host", "web-ok", "p.unit", "x"),
 		"POST /jobs/{id}/cancel":                acts("/jobs/" + job + "/cancel"),
 		"POST /reports":                         acts("/reports", "inspection", "daily"),
@@ -270,7 +271,7 @@ func TestUnknownThingsHaveAPage(t *testing.T) {
 		}
 	}
 	for path, form := range map[string][]string{
-		"/alerts/none/ack": nil, "/jobs/none/cancel": nil, "/jobs": {"runbook", "none"}, "/reports": {"inspection", "none"}, "/poll": {"target", "none"},
+		"/alerts/none/ack": nil, "/alerts/none/close": nil, "/jobs/none/cancel": nil, "/jobs": {"runbook", "none"}, "/reports": {"inspection", "none"}, "/poll": {"target", "none"},
 		"/maintenance": {"item", "device/none", "minutes", "5"}, "/admin/people/none/role": {"role", "viewer"}, "/admin/tokens/none/revoke": nil, "/admin/credentials/none/delete": nil,
 	} {
 		if res := e.post("ann", path, form...); res.Code != none || !strings.Contains(res.Body.String(), "<html") {

@@ -100,16 +100,22 @@ func rankOf(words []string, name string, more []string) int {
 	return sum
 }
 
-// poll polls a target now. That the poll itself failed is no error here: the
-// target's status tells it.
+// poll polls a target now, for whom the ledger names. That the poll itself
+// failed is no error here: the target's status tells it. Nor is one that takes
+// longer: it goes on without us.
 func (s *Server) poll(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, pollWait)
-	defer cancel()
-	err := s.Collector.PollNow(ctx, name)
-	if errors.Is(err, collector.ErrUnknownTarget) {
+	if !slices.ContainsFunc(s.Collector.Status(), func(t collector.TargetStatus) bool { return t.Target.Name == name }) {
 		return notFound{"target " + name}
 	}
-	if ctx.Err() != nil {
+	if err := s.record(ctx, "target.poll", "target/"+name, nil); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, pollWait)
+	defer cancel()
+	if err := s.Collector.PollNow(ctx, name); errors.Is(err, collector.ErrUnknownTarget) {
+		return notFound{"target " + name}
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
 	return nil

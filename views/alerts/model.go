@@ -61,6 +61,9 @@ type Detail struct {
 	CanAck      bool
 	AckFault    string
 	AckNote     string
+	CanClose    bool // its series are not seen, and who looks may end it
+	CloseFault  string
+	CloseNote   string
 }
 
 // Incident is the model of /incidents/{id}.
