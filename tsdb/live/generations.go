@@ -2,20 +2,22 @@ package live
 
 import (
 	"errors"
+	"math"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/nakabonne/tstorage"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
 )
 
-// generationsKept is how many storages hold a window: the one written to and
-// those before it. A generation spans half a window, so up to one and a half
-// windows are in memory.
-const generationsKept = 3
+// generationsKept is how many generations hold a window: the one written to
+// and those before it, each a fifth of a window long.
+const generationsKept = 6
 
-// generations hold the points of one key in a row of storages, oldest first.
-// The zero value is empty.
+// generations hold the points of one key in a row, oldest first: the newest in
+// a storage, those before it packed. The zero value is empty.
 type generations struct {
 	known map[string]*seriesState // by the bytes of the labels
 	row   []generation
@@ -23,9 +25,10 @@ type generations struct {
 }
 
 type generation struct {
-	store       tstorage.Storage
-	low         int64 // no point before it is taken
-	first, last int64 // times of its first insert and of its newest point
+	store       tstorage.Storage                // nil once it is packed
+	packed      map[string][]*chunkenc.XORChunk // by metric
+	low         int64                           // no point before it is taken
+	first, last int64                           // times of its first insert and of its newest point
 }
 
 type seriesState struct {
@@ -86,6 +89,11 @@ func (g *generations) insert(points []Point, span time.Duration) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		if n > 0 {
+			if err := g.pack(&g.row[n-1]); err != nil {
+				return 0, err
+			}
+		}
 		g.row = append(g.row, generation{store: store, low: max(1, first-length), first: first})
 		for len(g.row) > generationsKept {
 			freed += g.dropOldest()
@@ -94,6 +102,60 @@ func (g *generations) insert(points []Point, span time.Duration) (int, error) {
 	newest := &g.row[len(g.row)-1]
 	newest.last = max(newest.last, last)
 	return freed, newest.store.InsertRows(rows)
+}
+
+// pack turns a generation that is written to no more from 72 bytes a point,
+// which tstorage takes, into a few.
+func (g *generations) pack(gen *generation) error {
+	gen.packed = make(map[string][]*chunkenc.XORChunk, len(g.known))
+	for _, s := range g.known {
+		points, err := gen.read(nil, s.metric, math.MinInt64+1, math.MaxInt64-1)
+		if err != nil {
+			return err
+		}
+		for some := range slices.Chunk(points, math.MaxUint16) { // a chunk counts in 16 bits
+			chunk := chunkenc.NewXORChunk()
+			app, err := chunk.Appender()
+			if err != nil {
+				return err
+			}
+			for _, p := range some {
+				app.Append(0, p.T, p.V)
+			}
+			chunk.Compact()
+			gen.packed[s.metric] = append(gen.packed[s.metric], chunk)
+		}
+	}
+	gen.store = nil // in memory it has neither files nor goroutines
+	return nil
+}
+
+// read appends the points of a metric from from to to, both included.
+func (gen *generation) read(points []XY, metric string, from, to int64) ([]XY, error) {
+	if gen.store != nil {
+		got, err := gen.store.Select(metric, nil, from, to+1) // the end is exclusive
+		if err != nil && !errors.Is(err, tstorage.ErrNoDataPoints) {
+			return nil, err
+		}
+		points = slices.Grow(points, len(got))
+		for _, p := range got {
+			points = append(points, XY{p.Timestamp, p.Value})
+		}
+		return points, nil
+	}
+	for _, chunk := range gen.packed[metric] {
+		points = slices.Grow(points, chunk.NumSamples())
+		it := chunk.Iterator(nil)
+		for it.Next() == chunkenc.ValFloat {
+			if t, v := it.At(); t >= from && t <= to {
+				points = append(points, XY{t, v})
+			}
+		}
+		if it.Err() != nil {
+			return nil, it.Err()
+		}
+	}
+	return points, nil
 }
 
 // newStore returns a storage that takes points from low on. Its one partition
@@ -123,7 +185,7 @@ func (g *generations) dropBefore(t int64) int {
 // dropOldest leaves the storage to the garbage collector: in memory it has
 // neither files nor goroutines, and closing it copies it about.
 func (g *generations) dropOldest() int {
-	g.row[0].store = nil
+	g.row[0] = generation{}
 	g.row = g.row[1:]
 	if len(g.row) == 0 {
 		return g.clear()
@@ -168,15 +230,9 @@ func (g *generations) points(metric string, from, to int64) ([]XY, error) {
 		if from > to || gen.last < from || gen.low > to {
 			continue
 		}
-		got, err := gen.store.Select(metric, nil, from, to+1) // the end is exclusive
-		if errors.Is(err, tstorage.ErrNoDataPoints) {
-			continue
-		}
-		if err != nil {
+		var err error
+		if points, err = gen.read(points, metric, from, to); err != nil {
 			return nil, err
-		}
-		for _, p := range got {
-			points = append(points, XY{p.Timestamp, p.Value})
 		}
 	}
 	return points, nil

@@ -4,9 +4,10 @@
 //
 // It stands on nakabonne/tstorage in memory, which decides its shape:
 //
-//   - tstorage never frees what it holds in memory, so each key has a row of
-//     short storages (generations) and the oldest is dropped whole. A window
-//     of 15 minutes takes about 110 KB a series, hence the cap on series.
+//   - tstorage never frees what it holds in memory and takes 72 bytes a point,
+//     so each key has a row of generations of three minutes: the newest in a
+//     storage, those before it packed as history packs its chunks, and the
+//     oldest is dropped whole. The cap on series bounds the memory.
 //   - Its first insert of a series races with reads, and Select returns its
 //     own memory: one mutex stands before all of it and results are copied.
 //   - It does not return points that came out of order: those are refused.
