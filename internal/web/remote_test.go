@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"nocturne/internal/web/promapi"
 	"nocturne/tsdb"
 )
 
@@ -40,13 +39,6 @@ func TestPagesOfADeadRemoteStore(t *testing.T) {
 	}
 	f("/admin/about", http.StatusOK, "does not answer since")
 	f("/readyz", http.StatusServiceUnavailable, "does not answer since")
-	for _, path := range []string{"/api/v1/query?query=up", "/api/v1/labels"} {
-		w := httptest.NewRecorder()
-		promapi.New(db).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		if w.Code < 500 || !strings.Contains(w.Body.String(), `"status":"error"`) {
-			t.Errorf("%s: %d %s", path, w.Code, w.Body)
-		}
-	}
 	if tiles, err := e.askTiles(t.Context(), time.Now()); err == nil || len(tiles) != 0 {
 		t.Errorf("figures of a store that is gone: %v, %v", tiles, err)
 	}

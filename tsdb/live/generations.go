@@ -26,7 +26,13 @@ type generation struct {
 	store       tstorage.Storage
 	low         int64 // no point before it is taken
 	first, last int64 // times of its first insert and of its newest point
+	points      int
 }
+
+// freed is what left with a generation, or with all.
+type freed struct{ series, points int }
+
+func (f freed) plus(o freed) freed { return freed{f.series + o.series, f.points + o.points} }
 
 type seriesState struct {
 	labels labels.Labels
@@ -64,11 +70,11 @@ func (g *generations) note(p Point) int {
 	return 1
 }
 
-// insert stores noted points and returns how many series went with the
-// generations that left the window.
-func (g *generations) insert(points []Point, span time.Duration) (int, error) {
+// insert stores noted points and returns what went with the generations that
+// left the window.
+func (g *generations) insert(points []Point, span time.Duration) (freed, error) {
 	if len(points) == 0 {
-		return 0, nil
+		return freed{}, nil
 	}
 	first, last := points[0].T, points[0].T
 	rows := make([]tstorage.Row, 0, len(points))
@@ -80,20 +86,21 @@ func (g *generations) insert(points []Point, span time.Duration) (int, error) {
 		})
 	}
 	length := span.Milliseconds() / (generationsKept - 1)
-	freed := 0
+	var gone freed
 	if n := len(g.row); n == 0 || last-g.row[n-1].first >= length {
 		store, err := newStore(max(1, first-length), span)
 		if err != nil {
-			return 0, err
+			return gone, err
 		}
 		g.row = append(g.row, generation{store: store, low: max(1, first-length), first: first})
 		for len(g.row) > generationsKept {
-			freed += g.dropOldest()
+			gone = gone.plus(g.dropOldest())
 		}
 	}
 	newest := &g.row[len(g.row)-1]
 	newest.last = max(newest.last, last)
-	return freed, newest.store.InsertRows(rows)
+	newest.points += len(points)
+	return gone, newest.store.InsertRows(rows)
 }
 
 // newStore returns a storage that takes points from low on. Its one partition
@@ -111,38 +118,41 @@ func newStore(low int64, span time.Duration) (tstorage.Storage, error) {
 }
 
 // dropBefore drops the generations whose newest point is older than t and
-// returns how many series went with them.
-func (g *generations) dropBefore(t int64) int {
-	freed := 0
+// returns what went with them.
+func (g *generations) dropBefore(t int64) freed {
+	var gone freed
 	for len(g.row) > 0 && g.row[0].last < t {
-		freed += g.dropOldest()
+		gone = gone.plus(g.dropOldest())
 	}
-	return freed
+	return gone
 }
 
 // dropOldest leaves the storage to the garbage collector: in memory it has
 // neither files nor goroutines, and closing it copies it about.
-func (g *generations) dropOldest() int {
-	g.row[0].store = nil
+func (g *generations) dropOldest() freed {
+	gone := freed{points: g.row[0].points}
+	g.row[0] = generation{}
 	g.row = g.row[1:]
 	if len(g.row) == 0 {
-		return g.clear()
+		return gone.plus(g.clear())
 	}
-	freed := 0
 	for id, s := range g.known {
 		if s.last < g.row[0].low {
 			delete(g.known, id)
-			freed++
+			gone.series++
 		}
 	}
-	return freed
+	return gone
 }
 
-// clear drops everything and returns how many series that were.
-func (g *generations) clear() int {
-	n := len(g.known)
+// clear drops everything and returns what that was.
+func (g *generations) clear() freed {
+	gone := freed{series: len(g.known)}
+	for _, gen := range g.row {
+		gone.points += gen.points
+	}
 	*g = generations{next: g.next}
-	return n
+	return gone
 }
 
 func (g *generations) selectSeries(match labels.Labels, from, to int64) ([]Series, error) {
