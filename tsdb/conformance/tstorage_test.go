@@ -50,7 +50,8 @@ var onDisk = Subject{
 		)
 		return tstorageDisk{s}, err
 	},
-	Log: newestNumbered,
+	Log:    newestNumbered,
+	Claims: Claims{Block: time.Hour},
 }
 
 // newestNumbered returns the file in dir/wal with the highest number that has
