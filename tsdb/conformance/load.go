@@ -44,12 +44,14 @@ func readers(store Store, series []string, value func(i int64) float64, gap int6
 	faults := make(chan error, len(series))
 	for _, name := range series {
 		wg.Go(func() {
+			pace := time.NewTicker(time.Millisecond) // the writers need the processor too
+			defer pace.Stop()
 			seen := 0
 			for {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-pace.C:
 				}
 				got, err := store.Select(name, base, base+1e12)
 				if err == nil && len(got) < seen {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,12 +142,15 @@ var cases = []struct {
 	{FlippedFile, flippedFiles},
 }
 
-// Run puts the subject through all cases, logs the table and returns a verdict
-// on each. It fails t only when the suite itself cannot work.
-func Run(t *testing.T, s Subject, r *rand.Rand) []Verdict {
+// Run puts the subject through all cases, or those named, logs the table and
+// returns a verdict on each. It fails t only when the suite itself cannot work.
+func Run(t *testing.T, s Subject, r *rand.Rand, only ...string) []Verdict {
 	t.Helper()
 	var verdicts []Verdict
 	for _, c := range cases {
+		if len(only) > 0 && !slices.Contains(only, c.name) {
+			continue
+		}
 		start := time.Now()
 		v := c.run(t, s, r)
 		v.Case, v.Took = c.name, time.Since(start)

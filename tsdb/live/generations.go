@@ -178,7 +178,8 @@ func (g *generations) points(metric string, from, to int64) ([]XY, error) {
 		if from > to || gen.last < from || gen.low > to {
 			continue
 		}
-		got, err := gen.store.Select(metric, nil, from, to+1) // the end is exclusive
+		// The end is exclusive, unless it is the time of the newest point.
+		got, err := gen.store.Select(metric, nil, from, to+1)
 		if errors.Is(err, tstorage.ErrNoDataPoints) {
 			continue
 		}
@@ -186,7 +187,9 @@ func (g *generations) points(metric string, from, to int64) ([]XY, error) {
 			return nil, err
 		}
 		for _, p := range got {
-			points = append(points, XY{p.Timestamp, p.Value})
+			if p.Timestamp <= to {
+				points = append(points, XY{p.Timestamp, p.Value})
+			}
 		}
 	}
 	return points, nil

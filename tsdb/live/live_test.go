@@ -140,9 +140,13 @@ func TestSelectCopiesAndMatchesSubsets(t *testing.T) {
 	if got := sel(t, w, now.Add(time.Second), now.Add(time.Minute)); len(got) != 0 {
 		t.Errorf("the future holds %v", got)
 	}
+	put(t, w, "d", point("d", "up", now, 1), point("d", "up", now.Add(time.Millisecond), 2))
+	if got := sel(t, w, now, now, "instance", "d"); len(got) != 1 || len(got[0].Points) != 1 {
+		t.Errorf("a range that ends just before the newest point has %v", got)
+	}
 	put(t, w, "c", point("a", "up", now, 1)) // the same series by another key
-	if got := sel(t, w, now, now, "__name__", "up"); len(got) != 2 {
-		t.Errorf("%d series, want 2", len(got))
+	if got := sel(t, w, now, now, "__name__", "up"); len(got) != 3 {
+		t.Errorf("%d series, want 3", len(got))
 	}
 }
 
