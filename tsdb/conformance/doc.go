@@ -47,7 +47,7 @@
 //     during writes sees some first part of what each writer wrote.
 //   - A file that is cut short or has a byte flipped may cost points. It may
 //     not yield a value that was never written, nor end the process; a store
-//     that does not open says why in its error.
+//     that does not open names the file in its error.
 //
 // Not asked, since a process cannot do it to itself: power cuts. See
 // nocturne's own test of what is on disk after a sync, durability_test.go.

@@ -63,7 +63,7 @@ var bare = Subject{
 	Open: func(dir string) (Store, error) {
 		o := tsdb.DefaultOptions()
 		o.MinBlockDuration, o.MaxBlockDuration = (20 * time.Minute).Milliseconds(), (40 * time.Minute).Milliseconds()
-		o.RetentionDuration = (6 * time.Hour).Milliseconds()
+		o.RetentionDuration = (3 * time.Hour).Milliseconds()
 		o.OutOfOrderTimeWindow = (30 * time.Minute).Milliseconds()
 		db, err := tsdb.Open(dir, slog.New(slog.DiscardHandler), nil, o, nil)
 		return library{db}, err
@@ -78,7 +78,7 @@ var bare = Subject{
 		}
 		return slices.Max(segments), nil
 	},
-	Claims: Claims{Late: 30 * time.Minute, Block: 20 * time.Minute, Retention: 6 * time.Hour, Delete: true},
+	Claims: Claims{Late: 30 * time.Minute, Block: 20 * time.Minute, Retention: 3 * time.Hour, Delete: true},
 }
 
 // TestBareLibrary shows what the library does by itself, and where
