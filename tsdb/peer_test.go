@@ -180,14 +180,15 @@ func direct(t *testing.T, base, path string, form url.Values) []string {
 		t.Fatal(err)
 	}
 	for _, e := range list {
-		line := labels.FromMap(e.Metric).String()
+		var line strings.Builder
+		line.WriteString(labels.FromMap(e.Metric).String())
 		for _, p := range e.Values {
-			line += pair(p)
+			line.WriteString(pair(p))
 		}
 		if e.Value != nil {
-			line += pair(e.Value)
+			line.WriteString(pair(e.Value))
 		}
-		out = append(out, line)
+		out = append(out, line.String())
 	}
 	return out
 }
@@ -218,11 +219,12 @@ func spelled(res *promql.Result, err error) []string {
 		}
 	case promql.Matrix:
 		for _, s := range v {
-			line := s.Metric.String()
+			var line strings.Builder
+			line.WriteString(s.Metric.String())
 			for _, p := range s.Floats {
-				line += bits(p.T, p.F)
+				line.WriteString(bits(p.T, p.F))
 			}
-			out = append(out, line)
+			out = append(out, line.String())
 		}
 	}
 	return out

@@ -40,12 +40,12 @@ func TestHistoryIsReadRemotely(t *testing.T) {
 		if got := header.Load(); got != want {
 			t.Errorf("sent %v, want %s", got, want)
 		}
-		said := ""
+		var said strings.Builder
 		for _, s := range cfg.settings() {
-			said += s.Name + " " + s.Value + "; "
+			said.WriteString(s.Name + " " + s.Value + "; ")
 		}
-		if !strings.Contains(said, "2h here, read from "+srv.URL) || strings.Contains(said, "hunter2") {
-			t.Errorf("settings %s", said)
+		if !strings.Contains(said.String(), "2h here, read from "+srv.URL) || strings.Contains(said.String(), "hunter2") {
+			t.Errorf("settings %s", said.String())
 		}
 	}
 	f("{token: hunter2}", "Bearer hunter2")

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -247,9 +248,7 @@ func (c *Client) request(ctx context.Context, method string, form url.Values, pa
 		if err != nil {
 			return nil, &Error{Kind: Unavailable, Message: "open the credential: " + err.Error()}
 		}
-		for name, values := range h {
-			req.Header[name] = values
-		}
+		maps.Copy(req.Header, h)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
