@@ -250,3 +250,47 @@ func TestRemoteIsProbed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestBufferKeepsWhatTheStoreLacks lets blocks grow old while the remote store
+// does not get them, and then does.
+func TestBufferKeepsWhatTheStoreLacks(t *testing.T) {
+	t.Parallel()
+	var behind atomic.Int64
+	behind.Store(int64(24 * time.Hour))
+	db, err := tsdb.Open(tsdb.Options{
+		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Interval: time.Second, Retention: time.Hour, RetentionBehind: 4 * time.Hour,
+		Remote: &tsdb.Remote{URL: "http://127.0.0.1:1", Behind: func() time.Duration { return time.Duration(behind.Load()) }},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	start := time.Now().Add(-10 * time.Hour).Truncate(time.Hour)
+	oldest := func(until time.Time) time.Duration {
+		t.Helper()
+		if err := db.SettleBlocks(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return until.Sub(db.Stats().MinTime)
+	}
+	at := start
+	write := func(to time.Time) {
+		t.Helper()
+		for ; at.Before(to); at = at.Add(time.Minute) {
+			appendAt(t, db, at, 1)
+		}
+	}
+	write(start.Add(3 * time.Hour))
+	if age := oldest(at); age < 3*time.Hour {
+		t.Errorf("only %s are kept of three hours that the store lacks", age)
+	}
+	write(start.Add(8 * time.Hour))
+	if age := oldest(at); age < 4*time.Hour || age > 5*time.Hour+20*time.Minute {
+		t.Errorf("%s are kept, where four hours are the most", age)
+	}
+	behind.Store(0)
+	write(start.Add(9 * time.Hour)) // blocks are deleted when others are written
+	if age := oldest(at); age < time.Hour || age > 2*time.Hour+20*time.Minute {
+		t.Errorf("%s are kept, where the store has all and an hour is the retention", age)
+	}
+}
