@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,11 @@ type Options struct {
 	QueryTimeout  time.Duration // of one query, waiting included (30 s)
 	MaxSamples    int           // in memory for one query (10 million)
 	MaxConcurrent int           // queries running at once; more wait (16)
+
+	// Remote has the samples read elsewhere. Retention is then 2 h unless
+	// given, and up to RetentionBehind (15 days) of what the store lacks.
+	Remote          *Remote
+	RetentionBehind time.Duration
 }
 
 // DB is a store of samples on disk.
@@ -55,6 +61,9 @@ type DB struct {
 	logs    *logSync
 	aside   []string
 	results appendTotals
+
+	remote    *remoteStore  // nil: what is asked is read here
+	retention time.Duration // of raw samples
 }
 
 // Open opens the store in o.Dir and replays its log. A second process is
@@ -95,6 +104,10 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 		timeout: queryTimeout(o),
 		logs:    newLogSync(o.Dir),
 		aside:   append(aside, cut...),
+	}
+	db.retention = o.retention()
+	if db.remote, err = o.openRemote(db); err != nil {
+		return nil, errors.Join(err, inner.Close())
 	}
 	// The library's new segments and what a repair wrote are durable before
 	// the first sample is.
@@ -143,12 +156,13 @@ func blockDuration(interval time.Duration) time.Duration {
 }
 
 func settings(o Options) *tsdb.Options {
-	retention := cmp.Or(o.Retention, 15*24*time.Hour)
+	retention := o.retention()
 	s := tsdb.DefaultOptions()
 	s.NoLockfile = true // DB holds the lock from before the blocks are checked
 	s.WALSegmentSize = segmentBytes
 	s.WALCompression = compression.Snappy
 	s.RetentionDuration = retention.Milliseconds()
+	s.BlocksToDelete = o.blocksToDelete()
 	block := blockDuration(o.Interval)
 	s.MinBlockDuration = block.Milliseconds()
 	s.MaxBlockDuration = max(block, min(longestBlock, retention/10)).Milliseconds()
@@ -160,6 +174,9 @@ func settings(o Options) *tsdb.Options {
 
 // Close syncs the log and closes the store.
 func (db *DB) Close() error {
+	if db.remote != nil {
+		db.remote.client.Close()
+	}
 	err := errors.Join(db.logs.sync(), db.engine.Close(), db.inner.Close(), db.lock.Release())
 	if err != nil {
 		return fmt.Errorf("close history: %w", err)
@@ -171,6 +188,13 @@ func (db *DB) Close() error {
 // at most that long after Append. It returns early when a sync fails; Append
 // and Synced answer with the same error from then on.
 func (db *DB) Run(ctx context.Context) error {
+	if db.remote != nil {
+		var probes sync.WaitGroup
+		defer probes.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		probes.Go(func() { db.remote.run(ctx) })
+	}
 	tick := time.NewTicker(syncInterval)
 	defer tick.Stop()
 	for {
@@ -191,7 +215,8 @@ func (db *DB) Synced(ctx context.Context) error {
 	return db.logs.synced(ctx)
 }
 
-// Queryable gives read access to the samples, for PromQL engines of others.
+// Queryable gives read access to the samples, for PromQL engines of others. It
+// reads here in any case: with a Remote, what this machine wrote of late.
 func (db *DB) Queryable() storage.Queryable { return db.inner }
 
 // Stats say what the store holds and how it fares.
@@ -204,6 +229,8 @@ type Stats struct {
 	SetAside []string     // names in Dir of what was damaged at Open
 	LastSync time.Time
 	SyncErr  error // why nothing is acknowledged any more
+
+	Remote *RemoteStats // nil unless samples are read from a remote store
 }
 
 // Stats returns the present figures.
@@ -213,6 +240,9 @@ func (db *DB) Stats() Stats {
 		Blocks:   len(db.inner.Blocks()),
 		Appended: db.results.load(),
 		SetAside: db.aside,
+	}
+	if db.remote != nil {
+		s.Remote = db.remote.load()
 	}
 	s.LastSync, s.SyncErr = db.logs.state()
 	head := db.inner.Head()

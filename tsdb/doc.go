@@ -15,6 +15,9 @@
 //     the library has to cut a damaged one, since it deletes all that follows
 //     the damage. Set-aside material is never deleted by DB.
 //   - Queries are bounded in time, samples and number.
+//   - With Options.Remote it is a short buffer before another store, which
+//     then answers what is asked; see
+//     docs/decisions/0003-reading-from-a-remote-store.md.
 //
 // All methods are safe for concurrent use. On disk, Dir is an ordinary
 // Prometheus data folder, except for damaged-log-* (kept logs), *.damaged and

@@ -70,11 +70,17 @@ func newEngine(o Options, log *slog.Logger) *promql.Engine {
 
 func queryTimeout(o Options) time.Duration { return cmp.Or(o.QueryTimeout, 30*time.Second) }
 
-// Query evaluates a PromQL expression at one time.
+// Query evaluates a PromQL expression at one time. It is the question of who
+// decides something by the answer: with a Remote it is answered here where this
+// machine holds all that it wrote of the time asked for, and fails where the
+// remote store lacks samples that it needs.
 func (db *DB) Query(ctx context.Context, expr string, t time.Time) (*promql.Result, error) {
 	q, err := db.InstantQuery(ctx, nil, expr, t)
 	if err != nil {
 		return nil, fmt.Errorf("query %q: %w", expr, err)
+	}
+	if r, ok := q.(*remoteQuery); ok {
+		r.judges = true
 	}
 	return exec(ctx, q)
 }
@@ -109,6 +115,9 @@ func exec(ctx context.Context, q promql.Query) (*promql.Result, error) {
 func (db *DB) InstantQuery(ctx context.Context, o promql.QueryOpts, expr string, t time.Time) (promql.Query, error) {
 	ctx, cancel := db.preparing(ctx)
 	defer cancel()
+	if db.remote != nil {
+		return db.remote.prepare(db.engine.NewInstantQuery(ctx, db.inner, o, expr, t))
+	}
 	return db.engine.NewInstantQuery(ctx, db.inner, o, expr, t)
 }
 
@@ -122,6 +131,9 @@ func (db *DB) preparing(ctx context.Context) (context.Context, context.CancelFun
 func (db *DB) RangeQuery(ctx context.Context, o promql.QueryOpts, expr string, from, to time.Time, step time.Duration) (promql.Query, error) {
 	ctx, cancel := db.preparing(ctx)
 	defer cancel()
+	if db.remote != nil {
+		return db.remote.prepare(db.engine.NewRangeQuery(ctx, db.inner, o, expr, from, to, step))
+	}
 	return db.engine.NewRangeQuery(ctx, db.inner, o, expr, from, to, step)
 }
 
@@ -129,6 +141,9 @@ func (db *DB) RangeQuery(ctx context.Context, o promql.QueryOpts, expr string, f
 // samples between from and to. A limit of 0 is none; beyond it the answer
 // carries ErrTruncated among its annotations.
 func (db *DB) Series(ctx context.Context, matchers [][]*labels.Matcher, from, to time.Time, limit int) ([]labels.Labels, annotations.Annotations, error) {
+	if db.remote != nil {
+		return db.remote.series(ctx, matchers, from, to, limit)
+	}
 	mint, maxt := timestamp.FromTime(from), timestamp.FromTime(to)
 	q, err := db.inner.Querier(mint, maxt)
 	if err != nil {
@@ -172,6 +187,9 @@ func collect(ctx context.Context, set storage.SeriesSet, limit int) ([]labels.La
 // LabelNames lists, in order, the label names of the series that match any of
 // the matcher sets (all series without one). See Series for the limit.
 func (db *DB) LabelNames(ctx context.Context, matchers [][]*labels.Matcher, from, to time.Time, limit int) ([]string, annotations.Annotations, error) {
+	if db.remote != nil {
+		return db.remote.labelNames(ctx, matchers, from, to, limit)
+	}
 	return db.strings(matchers, from, to, limit, func(q storage.Querier, h *storage.LabelHints, ms []*labels.Matcher) ([]string, annotations.Annotations, error) {
 		return q.LabelNames(ctx, h, ms...)
 	})
@@ -180,6 +198,9 @@ func (db *DB) LabelNames(ctx context.Context, matchers [][]*labels.Matcher, from
 // LabelValues lists, in order, the values that a label has in the series that
 // match any of the matcher sets. See Series for the limit.
 func (db *DB) LabelValues(ctx context.Context, name string, matchers [][]*labels.Matcher, from, to time.Time, limit int) ([]string, annotations.Annotations, error) {
+	if db.remote != nil {
+		return db.remote.labelValues(ctx, name, matchers, from, to, limit)
+	}
 	return db.strings(matchers, from, to, limit, func(q storage.Querier, h *storage.LabelHints, ms []*labels.Matcher) ([]string, annotations.Annotations, error) {
 		return q.LabelValues(ctx, name, h, ms...)
 	})

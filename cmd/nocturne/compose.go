@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"nocturne/alerting"
 	"nocturne/alerting/webhook"
 	"nocturne/automation"
@@ -176,9 +178,12 @@ func (c *Config) settings() []web.Setting {
 	if err != nil {
 		data = c.Data
 	}
+	kept := web.Setting{Name: "History kept", Value: c.History.Retention.String()}
+	if r := c.History.Remote; r != nil {
+		kept.Value = fmt.Sprintf("%s here, read from %s", model.Duration(r.buffer()), r.URL)
+	}
 	return []web.Setting{
-		{Name: "Data", Value: data}, {Name: "Listens on", Value: c.Listen},
-		{Name: "History kept", Value: c.History.Retention.String()},
+		{Name: "Data", Value: data}, {Name: "Listens on", Value: c.Listen}, kept,
 		{Name: "Polling interval", Value: c.Collector.Interval.Round(time.Second).String()},
 	}
 }

@@ -49,7 +49,7 @@ func TestConfigFaults(t *testing.T) {
 	f("targets:\n  linux:\n  - {name: a}\n", "targets.linux[0].address: is missing", "targets.linux[0].credential: is missing")
 	f("credentials:\n- name: c\n  snmp: {version: 2c, community: public}\ntargets:\n  linux:\n  - {name: a, address: h, credential: c}\n",
 		`targets.linux[0].credential: "c" is of kind snmp, not ssh`)
-	f("credentials:\n- name: c\n", "credentials[0]: wants exactly one of snmp, ssh, openstack")
+	f("credentials:\n- name: c\n", "credentials[0]: wants exactly one of snmp, ssh, openstack, http")
 	f("credentials:\n- {name: c, ssh: {user: u}}\n", "credentials[0].ssh: wants exactly one of key and key_file")
 	f("alerting:\n  webhooks:\n  - {name: w, url: nowhere}\n", "alerting.webhooks[0].url")
 	f("automation:\n  regions:\n  - {name: a, prefixes: [10.0.0.0/8]}\n  - {name: b, prefixes: [10.1.0.0/8]}\n", "automation.regions[1].prefixes: 10.1.0.0/8 belongs to region a already")
@@ -58,6 +58,14 @@ func TestConfigFaults(t *testing.T) {
 	f("live: {max_series: -1}\n", "live.max_series")
 	f("targets:\n  linux:\n  - {name: localhost, address: h, credential: c}\n", `targets.linux[0].name: "localhost" is the name of this machine`)
 	f("history: {retention: 5m}\n", "history.retention")
+	f("history: {remote: {}}\n", "history.remote.url: is missing")
+	f("history: {remote: {url: \"ftp://x\", timeout: -1s, buffer: 5m}}\n", "history.remote.url: is no http", "history.remote.timeout", "history.remote.buffer: 5m is under 30m")
+	f("history: {remote: {url: \"http://u:hunter2@x\"}}\n", "history.remote.url: has a user")
+	f("history: {retention: 1h, remote: {url: \"http://x\"}}\n", "history.remote.buffer: 2h is longer than history.retention of 1h")
+	f("history: {remote: {url: \"http://x\", adress: y}}\n", "history.remote.adress: unknown field")
+	f("credentials:\n- {name: c, snmp: {community: x}}\nhistory: {remote: {url: \"http://x\", credential: c}}\n", `history.remote.credential: "c" is of kind snmp, not http`)
+	f("credentials:\n- {name: c, http: {user: u}}\n", "credentials[0].http: wants either token, or user and password")
+	f("credentials:\n- {name: c, http: {user: u, password: p, token: t}}\n", "credentials[0].http")
 	f("listen: [\n", ":")
 }
 

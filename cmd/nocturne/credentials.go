@@ -60,6 +60,8 @@ func (e CredentialEntry) credential() (kind string, value any, err error) {
 		return "snmp", snmpconn.Credential(*e.SNMP), nil
 	case e.OpenStack != nil:
 		return "openstack", cloudconn.Credential(*e.OpenStack), nil
+	case e.HTTP != nil:
+		return "http", *e.HTTP, nil
 	case e.SSH != nil:
 		key := e.SSH.Key
 		if e.SSH.KeyFile != "" {
@@ -71,7 +73,7 @@ func (e CredentialEntry) credential() (kind string, value any, err error) {
 		}
 		return "ssh", sshconn.Credential{User: e.SSH.User, PrivateKey: key, Passphrase: e.SSH.Passphrase}, nil
 	}
-	return "", nil, errors.New("wants one of snmp, ssh, openstack")
+	return "", nil, errors.New("wants one of snmp, ssh, openstack, http")
 }
 
 // credentialOf opens credentials of one kind by name.

@@ -117,12 +117,13 @@ func (h *house) openStores() (err error) {
 	if h.ledger, err = ledger.Open(h.state); err != nil {
 		return fmt.Errorf("open ledger: %w", err)
 	}
-	h.history, err = tsdb.Open(tsdb.Options{
+	o := tsdb.Options{
 		Dir: filepath.Join(h.cfg.Data, "history"), Log: h.log,
 		Retention: time.Duration(h.cfg.History.Retention), OutOfOrder: time.Duration(h.cfg.History.OutOfOrder),
 		Interval: h.cfg.Collector.Interval,
-	})
-	if err != nil {
+	}
+	h.cfg.History.Remote.apply(&o, func() *access.Vault { return h.access.Vault() }, nil)
+	if h.history, err = tsdb.Open(o); err != nil {
 		return fmt.Errorf("open history: %w", err)
 	}
 	h.onClose("history", h.history.Close)

@@ -15,6 +15,7 @@ import (
 
 	"nocturne/alerting"
 	"nocturne/collector"
+	"nocturne/tsdb"
 	"nocturne/views/admin"
 	"nocturne/views/static"
 	"nocturne/views/ui"
@@ -165,6 +166,9 @@ func (s *Server) about(w http.ResponseWriter, r *http.Request) error {
 		{Name: "Memory in use", Value: quantity(float64(mem.HeapInuse), "B")},
 		{Name: "Goroutines", Value: strconv.Itoa(runtime.NumGoroutine())},
 	}}
+	if r := s.History.Stats().Remote; r != nil {
+		m.Facts = append(m.Facts, ui.Property{Name: "Remote history", Value: remoteState(r)})
+	}
 	for _, set := range s.Settings {
 		m.Settings = append(m.Settings, ui.Property{Name: set.Name, Value: set.Value, Mono: true})
 	}
@@ -174,6 +178,21 @@ func (s *Server) about(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.render(w, r, http.StatusOK, admin.AboutPage(m))
 	return nil
+}
+
+// remoteState says how the remote store of history fares.
+func remoteState(r *tsdb.RemoteStats) string {
+	switch {
+	case r.Err != nil:
+		return "does not answer since " + r.ErrSince.UTC().Format(time.RFC3339) + ": " + r.Err.Error()
+	case r.LastAnswer.IsZero():
+		return "not asked yet"
+	}
+	text := "answered at " + r.LastAnswer.UTC().Format(time.RFC3339)
+	if r.Behind > 0 {
+		text += ", lacks the newest " + r.Behind.Round(time.Second).String()
+	}
+	return text
 }
 
 // vendors are the projects whose files the pages load, each once.

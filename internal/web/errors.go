@@ -14,6 +14,7 @@ import (
 	"nocturne/internal/access"
 	"nocturne/internal/state"
 	"nocturne/internal/strictyaml"
+	"nocturne/tsdb"
 )
 
 // notFound is a thing that a path names and that does not exist.
@@ -65,6 +66,10 @@ func statusOf(err error) (int, string) {
 		return http.StatusServiceUnavailable, "too many jobs wait; try again when some have ended"
 	case errors.Is(err, state.ErrConflict):
 		return http.StatusConflict, "somebody changed this at the same time; look again"
+	case errors.Is(err, tsdb.ErrRemote):
+		return http.StatusBadGateway, "the remote store of history does not answer; what it holds is not seen"
+	case errors.Is(err, tsdb.ErrBehind):
+		return http.StatusServiceUnavailable, "the remote store of history lacks the newest samples; what is now is not seen"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &late):
 		return http.StatusGatewayTimeout, "the answer took too long"
 	case errors.Is(err, context.Canceled), errors.As(err, &gone):

@@ -13,9 +13,8 @@ import (
 
 // killTwice kills a writer, lets a second one open the store and write on,
 // kills that too, and asks for all that was acknowledged to either.
-func killTwice(t *testing.T, s Subject, r *rand.Rand) Verdict {
+func killTwice(t *testing.T, s Subject, r *rand.Rand) (v Verdict) {
 	t.Helper()
-	v := Verdict{Case: KillTwice}
 	dir := filepath.Join(t.TempDir(), "kill")
 	acked, first := 0, 0
 	for round := range 2 {
@@ -33,10 +32,13 @@ func killTwice(t *testing.T, s Subject, r *rand.Rand) Verdict {
 }
 
 func because(c census) string {
-	if c.OpenError == "" {
-		return ""
+	switch {
+	case c.OpenError != "":
+		return ", does not open: " + c.OpenError
+	case c.ReadError != "":
+		return ", does not read: " + c.ReadError
 	}
-	return ", does not open: " + c.OpenError
+	return ""
 }
 
 // flips is how many bytes are tried, each in a copy of its own.
@@ -44,9 +46,8 @@ const flips = 20
 
 // flippedByte changes one byte of the newest log of a killed writer. The store
 // must open, and may miss points but not give wrong ones.
-func flippedByte(t *testing.T, s Subject, r *rand.Rand) Verdict {
+func flippedByte(t *testing.T, s Subject, r *rand.Rand) (v Verdict) {
 	t.Helper()
-	v := Verdict{Case: FlippedByte}
 	dir := filepath.Join(t.TempDir(), "flip")
 	acked, err := writeUntilKilled(t, s, dir, 0, 500)
 	if err != nil {
@@ -66,6 +67,9 @@ func flippedByte(t *testing.T, s Subject, r *rand.Rand) Verdict {
 		if c.OpenError != "" {
 			first = ", first error: " + c.OpenError
 			continue
+		}
+		if c.ReadError != "" {
+			first = ", first error: " + c.ReadError
 		}
 		opened++
 		wrong += c.Wrong
@@ -107,9 +111,8 @@ const (
 
 // firstInserts has goroutines append the first points of fresh series while
 // others read those very series.
-func firstInserts(t *testing.T, s Subject) Verdict {
+func firstInserts(t *testing.T, s Subject, _ *rand.Rand) (v Verdict) {
 	t.Helper()
-	v := Verdict{Case: FirstInsert}
 	store, err := s.Open(filepath.Join(t.TempDir(), "first"))
 	if err != nil {
 		v.Detail = err.Error()
@@ -172,9 +175,8 @@ const (
 )
 
 // coldRead reads everything back right after opening.
-func coldRead(t *testing.T, s Subject) Verdict {
+func coldRead(t *testing.T, s Subject, _ *rand.Rand) (v Verdict) {
 	t.Helper()
-	v := Verdict{Case: ColdRead}
 	dir := filepath.Join(t.TempDir(), "cold")
 	if err := fillCold(s, dir); err != nil {
 		v.Detail = err.Error()

@@ -23,22 +23,27 @@ const (
 	envCount   = "NOCTURNE_CONFORMANCE_COUNT"
 )
 
+// processDied begins the error of a store that took its process down.
+const processDied = "process died"
+
 const (
 	seriesCount  = 10
 	childTimeout = time.Minute
+	step         = 1000 // ms between two points of the sequence
 	// base is the time of point 0: a full hour in 2026.
 	base = 1_780_000_000_000 / 3_600_000 * 3_600_000
 )
 
 // point n of the sequence that children write: its series and contents.
 func point(n int) (string, Point) {
-	return fmt.Sprint("series_", n%seriesCount), Point{T: base + int64(n)*100, V: float64(n)*3 + 0.5}
+	return fmt.Sprint("series_", n%seriesCount), Point{T: base + int64(n)*step, V: float64(n)*3 + 0.5}
 }
 
 // census is what a reader found of the first points of the sequence.
 type census struct {
 	Found, Lost, Wrong int
 	OpenError          string
+	ReadError          string
 }
 
 // Child does a child's work and exits, if this process is one.
@@ -72,7 +77,7 @@ func work(s Subject) error {
 	}
 	c, err := count(store, n)
 	if err != nil {
-		return err
+		c = census{ReadError: err.Error(), Lost: n}
 	}
 	return json.NewEncoder(os.Stdout).Encode(c)
 }
@@ -99,7 +104,7 @@ func count(store Store, n int) (census, error) {
 	got := map[string]map[int64]float64{}
 	for i := range seriesCount {
 		series, _ := point(i)
-		points, err := store.Select(series, base, base+int64(n)*100)
+		points, err := store.Select(series, base, base+int64(n)*step)
 		if err != nil {
 			return census{}, err
 		}
@@ -187,7 +192,7 @@ func verify(t *testing.T, s Subject, dir string, n int) census {
 	}
 	out, err := cmd.Output()
 	if err != nil {
-		return census{OpenError: fmt.Sprintf("process died: %v", err), Lost: n}
+		return census{OpenError: fmt.Sprintf("%s: %v", processDied, err), Lost: n}
 	}
 	var c census
 	if err := json.Unmarshal(out, &c); err != nil {

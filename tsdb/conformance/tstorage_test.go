@@ -50,7 +50,8 @@ var onDisk = Subject{
 		)
 		return tstorageDisk{s}, err
 	},
-	Log: newestNumbered,
+	Log:    newestNumbered,
+	Claims: Claims{Block: time.Hour},
 }
 
 // newestNumbered returns the file in dir/wal with the highest number that has
@@ -74,24 +75,21 @@ func newestNumbered(dir string) (string, error) {
 }
 
 func TestMain(m *testing.M) {
-	Child(onDisk)
+	Child(onDisk, bare)
 	os.Exit(m.Run())
 }
 
-// recorded is what docs/decisions/0001-history-on-prometheus-tsdb.md rests on.
-var recorded = map[string]bool{
-	KillTwice:   false,
-	FlippedByte: false,
-	FirstInsert: false,
-	ColdRead:    true,
-}
+// fails are the cases that docs/decisions/0001-history-on-prometheus-tsdb.md
+// says tstorage fails.
+var fails = []string{Bounds, Late, FirstInsert, KillTwice, KillRandom, FlippedByte, CutFiles, FlippedFile}
 
 // TestTstorageOnDisk holds the recorded verdicts against the module in go.mod.
 // A change of either kind is a reason to open the decision again.
 func TestTstorageOnDisk(t *testing.T) {
 	_, r := need.Seed(t)
 	for _, v := range Run(t, onDisk, r) {
-		if v.Pass != recorded[v.Case] {
+		// Which byte is flipped is chance, and so is whether that is noticed.
+		if !v.Skip && v.Pass == slices.Contains(fails, v.Case) && v.Case != FlippedFile {
 			t.Errorf("the verdict has changed, revisit docs/decisions/0001-history-on-prometheus-tsdb.md: %s", v)
 		}
 	}

@@ -29,6 +29,15 @@ type generation struct {
 	packed      map[string][]*chunkenc.XORChunk // by metric
 	low         int64                           // no point before it is taken
 	first, last int64                           // times of its first insert and of its newest point
+	points      int
+	bytes       int // of memory for them, about
+}
+
+// freed is what left with a generation, or with all.
+type freed struct{ series, points, bytes int }
+
+func (f freed) plus(o freed) freed {
+	return freed{f.series + o.series, f.points + o.points, f.bytes + o.bytes}
 }
 
 type seriesState struct {
@@ -67,11 +76,11 @@ func (g *generations) note(p Point) int {
 	return 1
 }
 
-// insert stores noted points and returns how many series went with the
-// generations that left the window.
-func (g *generations) insert(points []Point, span time.Duration) (int, error) {
+// insert stores noted points and returns what went with the generations that
+// left the window.
+func (g *generations) insert(points []Point, span time.Duration) (freed, error) {
 	if len(points) == 0 {
-		return 0, nil
+		return freed{}, nil
 	}
 	first, last := points[0].T, points[0].T
 	rows := make([]tstorage.Row, 0, len(points))
@@ -83,31 +92,36 @@ func (g *generations) insert(points []Point, span time.Duration) (int, error) {
 		})
 	}
 	length := span.Milliseconds() / (generationsKept - 1)
-	freed := 0
+	var gone freed
 	if n := len(g.row); n == 0 || last-g.row[n-1].first >= length {
 		store, err := newStore(max(1, first-length), span)
 		if err != nil {
-			return 0, err
+			return gone, err
 		}
 		if n > 0 {
-			if err := g.pack(&g.row[n-1]); err != nil {
-				return 0, err
+			old := &g.row[n-1]
+			before := old.bytes
+			if err := g.pack(old); err != nil {
+				return gone, err
 			}
+			gone.bytes += before - old.bytes
 		}
 		g.row = append(g.row, generation{store: store, low: max(1, first-length), first: first})
 		for len(g.row) > generationsKept {
-			freed += g.dropOldest()
+			gone = gone.plus(g.dropOldest())
 		}
 	}
 	newest := &g.row[len(g.row)-1]
 	newest.last = max(newest.last, last)
-	return freed, newest.store.InsertRows(rows)
+	newest.points += len(points)
+	newest.bytes += len(points) * pointBytes
+	return gone, newest.store.InsertRows(rows)
 }
 
 // pack turns a generation that is written to no more from 72 bytes a point,
 // which tstorage takes, into a few.
 func (g *generations) pack(gen *generation) error {
-	gen.packed = make(map[string][]*chunkenc.XORChunk, len(g.known))
+	gen.packed, gen.bytes = make(map[string][]*chunkenc.XORChunk, len(g.known)), 0
 	for _, s := range g.known {
 		points, err := gen.read(nil, s.metric, math.MinInt64+1, math.MaxInt64-1)
 		if err != nil {
@@ -123,6 +137,7 @@ func (g *generations) pack(gen *generation) error {
 				app.Append(0, p.T, p.V)
 			}
 			chunk.Compact()
+			gen.bytes += len(chunk.Bytes()) + chunkBytes
 			gen.packed[s.metric] = append(gen.packed[s.metric], chunk)
 		}
 	}
@@ -133,13 +148,16 @@ func (g *generations) pack(gen *generation) error {
 // read appends the points of a metric from from to to, both included.
 func (gen *generation) read(points []XY, metric string, from, to int64) ([]XY, error) {
 	if gen.store != nil {
-		got, err := gen.store.Select(metric, nil, from, to+1) // the end is exclusive
+		// The end is exclusive, unless it is the time of the newest point.
+		got, err := gen.store.Select(metric, nil, from, to+1)
 		if err != nil && !errors.Is(err, tstorage.ErrNoDataPoints) {
 			return nil, err
 		}
 		points = slices.Grow(points, len(got))
 		for _, p := range got {
-			points = append(points, XY{p.Timestamp, p.Value})
+			if p.Timestamp <= to {
+				points = append(points, XY{p.Timestamp, p.Value})
+			}
 		}
 		return points, nil
 	}
@@ -173,38 +191,42 @@ func newStore(low int64, span time.Duration) (tstorage.Storage, error) {
 }
 
 // dropBefore drops the generations whose newest point is older than t and
-// returns how many series went with them.
-func (g *generations) dropBefore(t int64) int {
-	freed := 0
+// returns what went with them.
+func (g *generations) dropBefore(t int64) freed {
+	var gone freed
 	for len(g.row) > 0 && g.row[0].last < t {
-		freed += g.dropOldest()
+		gone = gone.plus(g.dropOldest())
 	}
-	return freed
+	return gone
 }
 
 // dropOldest leaves the storage to the garbage collector: in memory it has
 // neither files nor goroutines, and closing it copies it about.
-func (g *generations) dropOldest() int {
+func (g *generations) dropOldest() freed {
+	gone := freed{points: g.row[0].points, bytes: g.row[0].bytes}
 	g.row[0] = generation{}
 	g.row = g.row[1:]
 	if len(g.row) == 0 {
-		return g.clear()
+		return gone.plus(g.clear())
 	}
-	freed := 0
 	for id, s := range g.known {
 		if s.last < g.row[0].low {
 			delete(g.known, id)
-			freed++
+			gone.series++
 		}
 	}
-	return freed
+	return gone
 }
 
-// clear drops everything and returns how many series that were.
-func (g *generations) clear() int {
-	n := len(g.known)
+// clear drops everything and returns what that was.
+func (g *generations) clear() freed {
+	gone := freed{series: len(g.known)}
+	for _, gen := range g.row {
+		gone.points += gen.points
+		gone.bytes += gen.bytes
+	}
 	*g = generations{next: g.next}
-	return n
+	return gone
 }
 
 func (g *generations) selectSeries(match labels.Labels, from, to int64) ([]Series, error) {

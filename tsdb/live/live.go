@@ -7,7 +7,8 @@
 //   - tstorage never frees what it holds in memory and takes 72 bytes a point,
 //     so each key has a row of generations of three minutes: the newest in a
 //     storage, those before it packed as history packs its chunks, and the
-//     oldest is dropped whole. The cap on series bounds the memory.
+//     oldest is dropped whole. Series and memory are
+//     bounded; where a bound is reached, the key watched least recently goes.
 //   - Its first insert of a series races with reads, and Select returns its
 //     own memory: one mutex stands before all of it and results are copied.
 //   - It does not return points that came out of order: those are refused.
@@ -27,12 +28,21 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// backlog is how many appends a subscriber may lag before it loses the oldest.
-const backlog = 16
+const (
+	// backlog is how many appends a subscriber may lag before it loses them.
+	backlog = 16
+	// pointBytes is what a point takes in a storage, seriesBytes what a series
+	// takes there beforehand, chunkBytes what a packed chunk takes besides its
+	// content; TestMemoryIsBounded holds them against the heap.
+	pointBytes  = 64
+	seriesBytes = 9000
+	chunkBytes  = 160
+)
 
 var (
 	refusedLate = metrics.GetOrCreateCounter(`nocturne_tsdb_live_points_refused_total{reason="out_of_order"}`)
 	refusedFull = metrics.GetOrCreateCounter(`nocturne_tsdb_live_points_refused_total{reason="series_cap"}`)
+	refusedBig  = metrics.GetOrCreateCounter(`nocturne_tsdb_live_points_refused_total{reason="memory_cap"}`)
 	evicted     = metrics.GetOrCreateCounter(`nocturne_tsdb_live_keys_evicted_total`)
 	lagged      = metrics.GetOrCreateCounter(`nocturne_tsdb_live_subscriber_losses_total`)
 )
@@ -40,6 +50,7 @@ var (
 // Options bound a Window. Zero values mean the defaults.
 type Options struct {
 	MaxSeries int           // over all keys (500)
+	MaxBytes  int           // of memory for points and series, over all keys (64 MiB)
 	Window    time.Duration // how far back points are kept (15 min)
 }
 
@@ -66,11 +77,14 @@ type Series struct {
 // series, such as an item's.
 type Window struct {
 	maxSeries int
+	maxBytes  int
 	span      time.Duration
 
 	mu     sync.Mutex // guards all below, tstorage included
 	keys   map[string]*record
 	series int    // over all keys
+	points int    // held, over all keys
+	held   int    // bytes of memory for points, about
 	clock  uint64 // counts Watch calls, to order them
 }
 
@@ -78,17 +92,49 @@ type Window struct {
 type record struct {
 	watchers    int
 	watched     uint64 // the latest Watch
-	subscribers map[chan []Point]struct{}
+	subscribers map[chan Update]struct{}
 	data        generations
 }
 
+// Update is what one Append brought to a key.
+type Update struct {
+	Key    string
+	Points []Point // shared with other subscribers: not to be changed
+	// Lost is how many updates the subscriber lost just before this one since
+	// it did not keep up. What they brought is in the window, see Select.
+	Lost int
+}
+
+// Stats say what a window holds.
+type Stats struct {
+	Keys, Watched  int
+	Series, Points int
+	Bytes          int // of memory, about
+}
+
+// Stats returns the present figures.
+func (w *Window) Stats() Stats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := Stats{Keys: len(w.keys), Series: w.series, Points: w.points, Bytes: w.bytes()}
+	for _, r := range w.keys {
+		if r.watchers > 0 {
+			s.Watched++
+		}
+	}
+	return s
+}
+
+func (w *Window) bytes() int { return w.held + w.series*seriesBytes }
+
 // New returns an empty window.
 func New(o Options) (*Window, error) {
-	if o.MaxSeries < 0 || o.Window < 0 {
+	if o.MaxSeries < 0 || o.MaxBytes < 0 || o.Window < 0 {
 		return nil, errors.New("live window: negative option")
 	}
 	return &Window{
 		maxSeries: cmp.Or(o.MaxSeries, 500),
+		maxBytes:  cmp.Or(o.MaxBytes, 64<<20),
 		span:      cmp.Or(o.Window, 15*time.Minute),
 		keys:      map[string]*record{},
 	}, nil
@@ -113,7 +159,7 @@ func (w *Window) trim(now time.Time) {
 	defer w.mu.Unlock()
 	oldest := now.Add(-w.span).UnixMilli()
 	for key, r := range w.keys {
-		w.series -= r.data.dropBefore(oldest)
+		w.freed(r.data.dropBefore(oldest))
 		w.forget(key, r)
 	}
 }
@@ -154,28 +200,33 @@ func (w *Window) Watched() []string {
 	return keys
 }
 
-// Subscribe streams what is appended to a key until ctx ends, when the
-// channel is closed. A reader that falls behind loses the oldest. The points
-// are shared: they must not be changed.
-func (w *Window) Subscribe(ctx context.Context, key string) <-chan []Point {
+// Subscribe streams what is appended to any of the keys until ctx ends, when
+// the channel is closed. A reader that falls behind loses what waits and is
+// told how much that was; nobody waits for it.
+func (w *Window) Subscribe(ctx context.Context, keys ...string) <-chan Update {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r := w.record(key)
-	ch := make(chan []Point, backlog)
-	r.subscribers[ch] = struct{}{}
+	ch := make(chan Update, backlog)
+	for _, key := range keys {
+		w.record(key).subscribers[ch] = struct{}{}
+	}
 	context.AfterFunc(ctx, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(r.subscribers, ch)
+		for _, key := range keys {
+			if r := w.keys[key]; r != nil {
+				delete(r.subscribers, ch)
+				w.forget(key, r)
+			}
+		}
 		close(ch)
-		w.forget(key, r)
 	})
 	return ch
 }
 
 // Append takes points of a key and hands them to its subscribers. Points that
-// are not newer than their series' last, or whose series finds no room, are
-// counted and not kept.
+// are not newer than their series' last are counted and left out; those that
+// find no room are counted and not kept, but handed on.
 func (w *Window) Append(key string, points []Point) error {
 	if len(points) == 0 {
 		return nil
@@ -184,49 +235,86 @@ func (w *Window) Append(key string, points []Point) error {
 	defer w.mu.Unlock()
 	r := w.record(key)
 	defer w.forget(key, r)
-	kept := make([]Point, 0, len(points))
+	fresh, kept := make([]Point, 0, len(points)), make([]Point, 0, len(points))
+	latest := map[string]int64{}
 	for _, p := range points {
-		if !r.data.has(p.Labels) && !w.makeRoom(key, r) {
-			refusedFull.Inc()
-			continue
-		}
-		if !r.data.newer(p) {
+		id := string(p.Labels.Bytes(nil))
+		if t, twice := latest[id]; twice && p.T <= t || !r.data.newer(p) {
 			refusedLate.Inc()
 			continue
 		}
-		w.series += r.data.note(p)
-		kept = append(kept, p)
+		latest[id] = p.T
+		fresh = append(fresh, p)
+		if w.room(key, r, p, len(kept)) {
+			w.series += r.data.note(p)
+			kept = append(kept, p)
+		}
 	}
-	freed, err := r.data.insert(kept, w.span)
-	w.series -= freed
+	w.points += len(kept)
+	w.held += len(kept) * pointBytes
+	err := w.insert(r, kept)
 	if err != nil {
 		return fmt.Errorf("keep %d live points of %s: %w", len(kept), key, err)
 	}
-	r.publish(slices.Clone(points))
+	r.publish(key, fresh)
 	return nil
 }
 
-// makeRoom evicts keys watched less recently than r until one more series
-// fits. It reports whether it does.
-func (w *Window) makeRoom(key string, r *record) bool {
-	for w.series >= w.maxSeries {
-		victim := ""
-		for k, other := range w.keys {
-			if k == key || other.data.series() == 0 || !other.before(r) {
-				continue
-			}
-			if victim == "" || other.before(w.keys[victim]) {
-				victim = k
-			}
-		}
-		if victim == "" {
+func (w *Window) insert(r *record, points []Point) error {
+	freed, err := r.data.insert(points, w.span)
+	w.freed(freed)
+	return err
+}
+
+// freed takes what left a key off the totals.
+func (w *Window) freed(f freed) {
+	w.series -= f.series
+	w.points -= f.points
+	w.held -= f.bytes
+}
+
+// room makes room for one more point of r, beside the pending ones. It evicts
+// keys watched less recently than r and, where memory is short, lets go of
+// the oldest of r itself. It reports whether there is room.
+func (w *Window) room(key string, r *record, p Point, pending int) bool {
+	known := r.data.has(p.Labels)
+	for !known && w.series >= w.maxSeries {
+		if !w.evictBefore(key, r) {
+			refusedFull.Inc()
 			return false
 		}
-		v := w.keys[victim]
-		w.series -= v.data.clear()
-		w.forget(victim, v)
-		evicted.Inc()
 	}
+	for w.bytes()+(pending+1)*pointBytes+seriesBytes > w.maxBytes {
+		if w.evictBefore(key, r) {
+			continue
+		}
+		if len(r.data.row) < 2 {
+			refusedBig.Inc()
+			return false
+		}
+		w.freed(r.data.dropOldest())
+	}
+	return true
+}
+
+// evictBefore evicts the key that goes first, if it goes before r.
+func (w *Window) evictBefore(key string, r *record) bool {
+	victim := ""
+	for k, other := range w.keys {
+		if k == key || other.data.series() == 0 || !other.before(r) {
+			continue
+		}
+		if victim == "" || other.before(w.keys[victim]) {
+			victim = k
+		}
+	}
+	if victim == "" {
+		return false
+	}
+	v := w.keys[victim]
+	w.freed(v.data.clear())
+	w.forget(victim, v)
+	evicted.Inc()
 	return true
 }
 
@@ -239,20 +327,29 @@ func (r *record) before(o *record) bool {
 	return r.watched < o.watched
 }
 
-func (r *record) publish(points []Point) {
+func (r *record) publish(key string, points []Point) {
+	if len(points) == 0 {
+		return
+	}
 	for ch := range r.subscribers {
+		u := Update{Key: key, Points: points}
 		select {
-		case ch <- points:
+		case ch <- u:
 			continue
 		default:
 		}
-		// Only this method sends, under the mutex: after taking one there is room.
-		select {
-		case <-ch:
-			lagged.Inc()
-		default:
+		// Only this method sends, under the mutex: once emptied there is room,
+		// and what was lost is just before this update.
+		for emptied := false; !emptied; {
+			select {
+			case old := <-ch:
+				u.Lost += 1 + old.Lost
+			default:
+				emptied = true
+			}
 		}
-		ch <- points
+		lagged.Add(u.Lost)
+		ch <- u
 	}
 }
 
@@ -260,7 +357,7 @@ func (r *record) publish(points []Point) {
 func (w *Window) record(key string) *record {
 	r, ok := w.keys[key]
 	if !ok {
-		r = &record{subscribers: map[chan []Point]struct{}{}}
+		r = &record{subscribers: map[chan Update]struct{}{}}
 		w.keys[key] = r
 	}
 	return r

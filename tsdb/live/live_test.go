@@ -83,8 +83,8 @@ func TestWindowAgainstModel(t *testing.T) {
 		synctest.Wait()
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if n := len(w.keys); n != 0 || w.series != 0 {
-			t.Errorf("an hour later %d keys and %d series are held", n, w.series)
+		if n := len(w.keys); n != 0 || w.series != 0 || w.points != 0 {
+			t.Errorf("an hour later %d keys, %d series and %d points are held", n, w.series, w.points)
 		}
 	})
 }
@@ -140,9 +140,13 @@ func TestSelectCopiesAndMatchesSubsets(t *testing.T) {
 	if got := sel(t, w, now.Add(time.Second), now.Add(time.Minute)); len(got) != 0 {
 		t.Errorf("the future holds %v", got)
 	}
+	put(t, w, "d", point("d", "up", now, 1), point("d", "up", now.Add(time.Millisecond), 2))
+	if got := sel(t, w, now, now, "instance", "d"); len(got) != 1 || len(got[0].Points) != 1 {
+		t.Errorf("a range that ends just before the newest point has %v", got)
+	}
 	put(t, w, "c", point("a", "up", now, 1)) // the same series by another key
-	if got := sel(t, w, now, now, "__name__", "up"); len(got) != 2 {
-		t.Errorf("%d series, want 2", len(got))
+	if got := sel(t, w, now, now, "__name__", "up"); len(got) != 3 {
+		t.Errorf("%d series, want 3", len(got))
 	}
 }
 
@@ -182,24 +186,88 @@ func TestLeastRecentlyWatchedGoesFirst(t *testing.T) {
 	}
 }
 
-func TestSubscriberLosesOldestAndEnds(t *testing.T) {
+// TestSlowSubscriberIsTold has one reader keep up and one not.
+func TestSlowSubscriberIsTold(t *testing.T) {
 	w, now := window(t, Options{}), time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
-	ch := w.Subscribe(ctx, "a")
-	const sent = backlog + 5
-	for i := range sent {
-		put(t, w, "a", point("a", "up", now.Add(time.Duration(i)*time.Second), float64(i)))
+	slow, quick := w.Subscribe(ctx, "a", "b"), w.Subscribe(ctx, "a")
+	send := func(key string, i int) {
+		put(t, w, key, point(key, "up", now.Add(time.Duration(i)*time.Second), float64(i)))
 	}
-	for i := sent - backlog; i < sent; i++ {
-		if got := <-ch; got[0].V != float64(i) {
-			t.Fatalf("got point %g, want %d", got[0].V, i)
+	send("b", 0)
+	for i := range backlog + 5 {
+		send("a", i)
+		if u := <-quick; u.Lost != 0 || u.Points[0].V != float64(i) {
+			t.Fatalf("a reader that keeps up got %+v at %d", u, i)
 		}
 	}
-	cancel()
-	if _, open := <-ch; open {
-		t.Error("channel is open after its context ended")
+	// Of 1+16+5 updates the first 16 filled the queue and went with the next.
+	if u := <-slow; u.Lost != backlog || u.Key != "a" || u.Points[0].V != backlog-1 {
+		t.Errorf("got %+v after %d were lost", u, backlog)
 	}
-	put(t, w, "a", point("a", "up", now.Add(time.Hour), 1))
+	for i := backlog; i < backlog+5; i++ {
+		if u := <-slow; u.Lost != 0 || u.Points[0].V != float64(i) {
+			t.Errorf("got %+v, want %d", u, i)
+		}
+	}
+	put(t, w, "a", point("a", "up", now, 1)) // late: nothing to tell
+	cancel()
+	for _, ch := range []<-chan Update{slow, quick} {
+		if u, open := <-ch; open {
+			t.Errorf("the channel has %+v after its context ended", u)
+		}
+	}
+	send("a", 100)
+}
+
+// TestMemoryCapEvictsLeastRecentlyWatched fills a window of one MB by keys
+// that are watched one after the other.
+func TestMemoryCapEvictsLeastRecentlyWatched(t *testing.T) {
+	const maxBytes = 1 << 20
+	w, start := window(t, Options{MaxBytes: maxBytes}), time.Now().Add(-14*time.Minute)
+	before := heap()
+	for i := range 10 { // each takes about a quarter of it
+		key := fmt.Sprint("key", i)
+		if i%2 == 0 {
+			defer w.Watch(t.Context(), key)()
+		}
+		for at := range 800 {
+			var points []Point
+			for s := range 16 {
+				points = append(points, point(key, fmt.Sprint("m", s), start.Add(time.Duration(at)*time.Second), 1))
+			}
+			put(t, w, key, points...)
+			if s := w.Stats(); s.Bytes > maxBytes {
+				t.Fatalf("%+v", s)
+			}
+		}
+	}
+	var left []string
+	for i := range 10 {
+		if key := fmt.Sprint("key", i); len(sel(t, w, start, time.Now(), "instance", key)) > 0 {
+			left = append(left, key)
+		}
+	}
+	// Unwatched ones went first; then the watched ones, the oldest watch first.
+	if len(left) < 2 || slices.ContainsFunc(left, func(k string) bool { return k != "key9" && k != "key8" && k != "key6" && k != "key4" }) {
+		t.Errorf("left are %v", left)
+	}
+	used := heap() - before
+	t.Logf("%+v, heap %.1f MB", w.Stats(), float64(used)/1e6)
+	if used > 3*maxBytes/2 {
+		t.Errorf("%.1f MB of heap for a bound of %.1f", float64(used)/1e6, maxBytes/1e6)
+	}
+	// One key alone that is too big keeps its newest.
+	alone := window(t, Options{MaxBytes: 96 << 10})
+	for at := range 14 * 60 {
+		for s := range 4 {
+			put(t, alone, "a", point("a", fmt.Sprint("m", s), start.Add(time.Duration(at)*time.Second), 1))
+		}
+	}
+	if s := alone.Stats(); s.Bytes > 96<<10 || s.Points == 0 {
+		t.Errorf("%+v", s)
+	}
+	runtime.KeepAlive(w)
 }
 
 func TestConcurrentFirstInserts(t *testing.T) {
@@ -253,7 +321,11 @@ func TestMemoryIsBounded(t *testing.T) {
 		fill(t, w, span)
 		used := float64(heap()-before) / 1e6
 		got := sel(t, w, time.Now().Add(-14*time.Minute), time.Now())
-		t.Logf("500 series for %s: %.1f MB", span, used)
+		said := float64(w.Stats().Bytes) / 1e6
+		t.Logf("500 series for %s: %.1f MB, reckoned %.1f MB", span, used, said)
+		if said < 0.75*used || said > 1.5*used {
+			t.Errorf("%.1f MB are reckoned to be %.1f MB", used, said)
+		}
 		if used > 30 {
 			t.Errorf("500 series for %s take %.1f MB, want under 30", span, used)
 		}

@@ -22,9 +22,12 @@ const Lookback = 5 * time.Second
 
 // engine evaluates queries over windows. It keeps nothing between two queries.
 var engine = promql.NewEngine(promql.EngineOpts{
-	MaxSamples:    2_000_000,
-	Timeout:       5 * time.Second,
-	LookbackDelta: Lookback,
+	MaxSamples:               2_000_000,
+	Timeout:                  5 * time.Second,
+	LookbackDelta:            Lookback,
+	NoStepSubqueryIntervalFn: func(int64) int64 { return time.Second.Milliseconds() },
+	EnableAtModifier:         true,
+	EnableNegativeOffset:     true,
 })
 
 // Queryable gives PromQL engines read access to the window.
