@@ -21,15 +21,18 @@ const (
 	damagedSuffix = ".damaged"
 	openingName   = "log-opening"
 	keptLogPrefix = "damaged-log-"
+	// checkpointPrefix begins the names of checkpoint folders in wal.
+	checkpointPrefix = "checkpoint."
 )
 
 // blockName is a ULID, as every block folder is called.
 var blockName = regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{26}$`)
 
 var (
-	blocksAside = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="block"}`)
-	pointsAside = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="checkpoint"}`)
-	logsAside   = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="log"}`)
+	blocksAside   = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="block"}`)
+	pointsAside   = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="checkpoint"}`)
+	mappedDropped = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="mapped_chunks"}`)
+	logsAside     = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="log"}`)
 )
 
 // setDamagedAside renames the blocks that do not open and the checkpoints that

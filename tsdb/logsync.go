@@ -172,3 +172,5 @@ func segmentsFrom(dir string, first int) ([]int, error) {
 	slices.SortFunc(found, cmp.Compare[int])
 	return found, nil
 }
+
+func segmentPath(dir string, n int) string { return filepath.Join(dir, fmt.Sprintf("%08d", n)) }
