@@ -43,6 +43,44 @@ func writeLogSizes(f *os.File, sizes map[string]int64) error {
 	return err
 }
 
+// finishedSizes adds what is not written to any more and is on disk, and drops
+// what is gone.
+func (l *logSync) finishedSizes() map[string]int64 {
+	found := map[string]int64{}
+	note := func(path string) {
+		if st, err := os.Stat(path); err == nil {
+			found[relative(l.dir, path)] = st.Size()
+		}
+	}
+	for _, f := range l.folders {
+		segments, err := segmentsFrom(f.path, 0)
+		if err != nil {
+			return l.sizes
+		}
+		for _, n := range segments {
+			if n < f.segment {
+				note(segmentPath(f.path, n))
+			}
+		}
+		if f.segment >= 0 {
+			found[relative(l.dir, segmentPath(f.path, f.segment))] = f.size
+		}
+	}
+	points, err := filepath.Glob(filepath.Join(l.dir, "wal", checkpointPrefix+"*[0-9]", "[0-9]*[0-9]"))
+	if err != nil {
+		return l.sizes
+	}
+	for _, path := range points {
+		note(path)
+	}
+	if files, err := mappedFiles(filepath.Join(l.dir, mappedFolder)); err == nil && len(files) > 1 {
+		for _, path := range files[:len(files)-1] {
+			note(path)
+		}
+	}
+	return found
+}
+
 // relative is path as seen from dir, for people and as a key.
 func relative(dir, path string) string {
 	rel, err := filepath.Rel(dir, path)
