@@ -1,9 +1,11 @@
 package tsdb
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/tombstones"
 )
 
 // blockCheckInterval is how often the blocks of an open store are looked
@@ -127,7 +130,7 @@ func checkBlock(dir string, log *slog.Logger) (restored bool, err error) {
 	if err := checkMeta(dir, raw); err != nil {
 		return restored, err
 	}
-	b, err := tsdb.OpenBlock(log, dir, nil, nil)
+	b, err := openBlock(dir, log)
 	if err != nil {
 		return restored, err
 	}
@@ -138,6 +141,40 @@ func checkBlock(dir string, log *slog.Logger) (restored bool, err error) {
 		writeSum(dir, log)
 	}
 	return restored, nil
+}
+
+// openBlock opens a block for which the library may not be prepared.
+func openBlock(dir string, log *slog.Logger) (b *tsdb.Block, err error) {
+	if err := checkTombstones(filepath.Join(dir, tombstones.TombstonesFilename)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the library panics over it: %v", p)
+		}
+	}()
+	return tsdb.OpenBlock(log, dir, nil, nil)
+}
+
+// checkTombstones reads the frame of a tombstones file: magic number, version,
+// intervals and their CRC-32C. The library panics over one cut short.
+func checkTombstones(path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	const head, sum = 5, 4
+	if len(data) < head+sum || binary.BigEndian.Uint32(data) != tombstones.MagicTombstone {
+		return fmt.Errorf("tombstones: no header in %d bytes", len(data))
+	}
+	end := len(data) - sum
+	if want, got := binary.BigEndian.Uint32(data[end:]), crc32.Checksum(data[head:end], castagnoli); got != want {
+		return fmt.Errorf("tombstones: checksum %08x, expected %08x", got, want)
+	}
+	return nil
 }
 
 // checkMeta looks at what the library believes of meta.json, and whether the
@@ -153,7 +190,7 @@ func checkMeta(dir string, raw []byte) error {
 	if meta.Stats.NumTombstones == 0 {
 		return nil
 	}
-	_, err := os.Stat(filepath.Join(dir, "tombstones"))
+	_, err := os.Stat(filepath.Join(dir, tombstones.TombstonesFilename))
 	return err
 }
 

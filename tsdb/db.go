@@ -46,6 +46,8 @@ type Options struct {
 	MaxSamples    int           // in memory for one query (10 million)
 	MaxConcurrent int           // queries running at once; more wait (16)
 	MinFree       int64         // bytes of the disk that are left free; see ErrReadOnly (64 MiB)
+
+	segment int // bytes of a log segment, for tests
 }
 
 // DB is a store of samples on disk.
@@ -131,7 +133,7 @@ func settings(o Options) *tsdb.Options {
 	retention := cmp.Or(o.Retention, 15*24*time.Hour)
 	s := tsdb.DefaultOptions()
 	s.NoLockfile = true // DB holds the lock from before the blocks are checked
-	s.WALSegmentSize = segmentBytes
+	s.WALSegmentSize = cmp.Or(o.segment, segmentBytes)
 	s.WALCompression = compression.Snappy
 	s.RetentionDuration = retention.Milliseconds()
 	block := blockDuration(o.Interval)

@@ -44,6 +44,7 @@ func openStore(o Options, room *room, faults *logFaults, log *slog.Logger) (_ *t
 	}
 	s := settings(o)
 	s.NewCompactorFunc = compactorFunc(room, log)
+	s.BlockQuerierFunc, s.BlockChunkQuerierFunc = blockQuerier, blockChunkQuerier
 	inner, cut, err := openRepaired(o.Dir, s, faults, log)
 	f.lost, f.aside = lost, append(append(f.aside, aside...), cut...)
 	return inner, f, err

@@ -234,7 +234,7 @@ func (v *verifier) block(dir string) error {
 			v.fault(dir, -1, adviseBlock, err)
 		}
 	}
-	b, err := tsdb.OpenBlock(v.log, dir, nil, nil)
+	b, err := openBlock(dir, v.log)
 	if err != nil {
 		v.fault(dir, -1, adviseBlock, err)
 		return nil
