@@ -8,13 +8,16 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/index"
 	"github.com/prometheus/prometheus/tsdb/tombstones"
 )
 
@@ -24,69 +27,111 @@ const blockCheckInterval = time.Minute
 
 var metasRestored = metrics.GetOrCreateCounter(`nocturne_tsdb_block_metas_restored_total`)
 
-// blockChecks sets damaged blocks aside. One that was checked is checked again
-// when a file of it has changed; beyond that each pass reads one old block
-// anew, so that what rots is found.
+// blockChecks sets damaged blocks aside: before the store opens, before the
+// library loads a block that it did not hold, and once a minute. One that was
+// checked is checked again when a file of it has changed; beyond that each
+// minute one old block is read anew, so that what rots is found.
 type blockChecks struct {
 	dir string
 	log *slog.Logger
 
-	mu    sync.Mutex
+	mu    sync.Mutex        // guards below
 	seen  map[string]string // block's name to what its files looked like
 	stale []string          // blocks to read anew
+	aside []string          // names in dir of what was damaged
 }
 
-// pass checks the blocks in the folder and returns the new names of what was
-// damaged.
-func (c *blockChecks) pass() ([]string, error) {
+// names lists what was set aside so far.
+func (c *blockChecks) names() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	entries, err := os.ReadDir(c.dir)
-	if err != nil {
-		return nil, err
-	}
+	return slices.Clone(c.aside)
+}
+
+// now is a pass over what is new or has changed.
+func (c *blockChecks) now() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pass()
+}
+
+// periodic is a pass that reads one block anew.
+func (c *blockChecks) periodic() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(c.stale) == 0 {
-		for name := range c.seen {
-			c.stale = append(c.stale, name)
+		c.stale = slices.Collect(maps.Keys(c.seen))
+	}
+	if len(c.stale) > 0 {
+		delete(c.seen, c.stale[0])
+		c.stale = c.stale[1:]
+	}
+	return c.pass()
+}
+
+// decoder is a tsdb.PostingsDecoderFactory: the one call that the library
+// makes while it opens a block. A damaged one is gone from its place when that
+// returns, and the library fails to open it, this once.
+func (c *blockChecks) decoder(meta *tsdb.BlockMeta) index.PostingsDecoder {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := meta.ULID.String()
+	if is := looks(filepath.Join(c.dir, name)); is == "" || is != c.seen[name] {
+		if err := c.pass(); err != nil {
+			c.log.Error("check blocks", "err", err)
 		}
 	}
-	again := ""
-	if len(c.stale) > 0 {
-		again, c.stale = c.stale[0], c.stale[1:]
+	return index.DecodePostingsRaw
+}
+
+// pass checks the blocks in the folder that were not seen as they are. It
+// needs mu.
+func (c *blockChecks) pass() error {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return err
 	}
-	var aside []string
-	seen := map[string]string{}
+	was := c.seen
+	c.seen = make(map[string]string, len(was))
 	for _, e := range entries {
 		if !e.IsDir() || !blockName.MatchString(e.Name()) {
 			continue
 		}
-		dir := filepath.Join(c.dir, e.Name())
-		if c.seen[e.Name()] == looks(dir) && e.Name() != again {
-			seen[e.Name()] = c.seen[e.Name()]
-			continue
+		is := looks(filepath.Join(c.dir, e.Name()))
+		if was[e.Name()] != is {
+			if is, err = c.check(e.Name()); err != nil {
+				return err
+			}
 		}
-		restored, cause := checkBlock(dir, c.log)
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			continue // deleted meanwhile
+		if is != "" {
+			c.seen[e.Name()] = is
 		}
-		if restored {
-			aside = append(aside, filepath.Join(e.Name(), metaName+damagedSuffix))
-		}
-		if cause == nil {
-			seen[e.Name()] = looks(dir)
-			continue
-		}
-		blocksAside.Inc()
-		c.log.Error("damaged block set aside: its samples are not seen", "block", e.Name()+damagedSuffix, "err", cause)
-		if err := setAside(c.dir, e.Name()); errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return aside, err
-		}
-		aside = append(aside, e.Name()+damagedSuffix)
 	}
-	c.seen = seen
-	return aside, nil
+	return nil
+}
+
+// check checks one block and returns what it looks like when it is there to
+// stay.
+func (c *blockChecks) check(name string) (string, error) {
+	dir := filepath.Join(c.dir, name)
+	restored, cause := checkBlock(dir, c.log)
+	if restored {
+		c.aside = append(c.aside, filepath.Join(name, metaName+damagedSuffix))
+	}
+	if cause == nil {
+		return looks(dir), nil
+	}
+	err := setAside(c.dir, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil // deleted meanwhile
+	}
+	if err != nil {
+		return "", err
+	}
+	blocksAside.Inc()
+	c.log.Error("damaged block set aside: its samples are not seen", "block", name+damagedSuffix, "err", cause)
+	c.aside = append(c.aside, name+damagedSuffix)
+	return "", nil
 }
 
 // looks says what the files of a block look like from outside.

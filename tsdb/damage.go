@@ -33,15 +33,10 @@ var (
 	logsAside     = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="log"}`)
 )
 
-// setDamagedAside renames the blocks that do not open and the checkpoints that
-// do not read, since one of them keeps the whole store from opening, and
-// returns their new names. The library takes a damaged checkpoint for a
-// damaged segment of the same number and deletes the log after it.
-func setDamagedAside(dir string, log *slog.Logger) ([]string, error) {
-	aside, err := (&blockChecks{dir: dir, log: log}).pass()
-	if err != nil {
-		return nil, err
-	}
+// setPointsAside renames the checkpoints that do not read, and returns their
+// new names. The library takes a damaged checkpoint for a damaged segment of
+// the same number and deletes the log after it.
+func setPointsAside(dir string, log *slog.Logger) (aside []string, err error) {
 	points, err := filepath.Glob(filepath.Join(dir, "wal", checkpointPrefix+"[0-9]*[0-9]"))
 	if err != nil {
 		return nil, err

@@ -176,3 +176,53 @@ func TestSyncCoversEveryGrownSegment(t *testing.T) {
 	grow("wal/00000002")
 	step("wal/00000002")
 }
+
+// TestDamagedBlockWhileOpen damages a block under an open store, and drops in
+// one that is damaged, as a restore from a bad backup does.
+func TestDamagedBlockWhileOpen(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	made := blocks(t, dir, 4, now.Add(-4*time.Hour))
+	spare := filepath.Join(t.TempDir(), filepath.Base(made[3]))
+	if err := os.Rename(made[3], spare); err != nil {
+		t.Fatal(err)
+	}
+	db := open(t, dir)
+	left := func() float64 { return value(t, db, `count(count_over_time(up[1d]))`, now) }
+	if n := left(); n != 3 {
+		t.Fatalf("%g series, want 3", n)
+	}
+	// The library holds the file open: what it holds is not to be changed.
+	index, err := os.ReadFile(filepath.Join(made[0], "index"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index[len(index)/2] ^= 1
+	if err := writeDurably(filepath.Join(made[0], "index"), index); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(spare, "tombstones"), 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(made[3], os.DirFS(spare)); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.inner.CompactOOOHead(t.Context()); err == nil { // loads blocks
+		t.Error("a damaged block was loaded")
+	}
+	if err := db.CheckBlocks(); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.inner.CompactOOOHead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := left(); n != 2 {
+		t.Errorf("%g series are left, want 2", n)
+	}
+	want := []string{filepath.Base(made[0]) + damagedSuffix, filepath.Base(made[3]) + damagedSuffix}
+	got := db.Stats().SetAside
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("set aside %q, want %q", got, want)
+	}
+}

@@ -93,7 +93,8 @@ func Open(o Options) (*DB, error) {
 func openLocked(o Options, log *slog.Logger) (*DB, error) {
 	o.MinFree = cmp.Or(o.MinFree, defaultMinFree)
 	room, faults := newRoom(o.Dir, o.MinFree, log), new(logFaults)
-	inner, found, err := openStore(o, room, faults, log)
+	checks := &blockChecks{dir: o.Dir, log: log}
+	inner, found, err := openStore(o, room, checks, faults, log)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 		options: o,
 		inner:   newHeld(inner, faults),
 		room:    room,
-		checks:  &blockChecks{dir: o.Dir, log: log},
+		checks:  checks,
 		engine:  newEngine(o, log),
 		timeout: queryTimeout(o),
 		logs:    newLogSync(o.Dir),
@@ -147,7 +148,13 @@ func settings(o Options) *tsdb.Options {
 
 // Close syncs the log and closes the store.
 func (db *DB) Close() error {
-	err := errors.Join(db.logs.sync(), db.engine.Close(), db.inner.Close(), db.logs.close(), db.lock.Release())
+	had := db.room.reserved()
+	err := errors.Join(db.logs.sync(), db.engine.Close())
+	if db.room.check() != nil { // closing writes a little
+		err = errors.Join(err, db.room.release())
+	}
+	err = errors.Join(err, db.inner.Close(), db.logs.close(), db.lock.Release())
+	db.room.reserve(had)
 	if err != nil {
 		return fmt.Errorf("close history: %w", err)
 	}
@@ -195,15 +202,11 @@ func (db *DB) checkBlocks(ctx context.Context) {
 	}
 }
 
-// CheckBlocks looks through the blocks now, as Run does once a minute: damaged
-// ones are set aside, and the library stops answering from them within a
+// CheckBlocks looks through the blocks now, as Run does once a minute. A
+// damaged one is set aside; where it was answered from, that ends within a
 // minute.
 func (db *DB) CheckBlocks() error {
-	aside, err := db.checks.pass()
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	db.aside = append(db.aside, aside...)
-	return err
+	return db.checks.periodic()
 }
 
 // Synced returns once all that was appended before the call is on disk.

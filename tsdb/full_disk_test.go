@@ -203,6 +203,9 @@ func TestFullDisk(t *testing.T) {
 	stop()
 	db = reopenWith(t, db, o)
 	w.check(t, db)
+	d.fill(t, 0)
+	db = reopenWith(t, db, o) // an orderly end on a full disk
+	w.check(t, db)
 }
 
 // TestFailedLogWrites lets the library meet the full disk, in the middle of a

@@ -91,12 +91,23 @@ func (h *held) now() *tsdb.DB {
 	return h.cur
 }
 
+// closeStore survives the library's panic over mapped chunks that do not fit
+// on the disk. They are in the log too.
+func closeStore(db *tsdb.DB) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("map chunks: %v", p)
+		}
+	}()
+	return db.Close()
+}
+
 // What follows is the library's store to all who use it.
 
 func (h *held) Head() *tsdb.Head          { return h.now().Head() }
 func (h *held) Blocks() []*tsdb.Block     { return h.now().Blocks() }
 func (h *held) Dir() string               { return h.now().Dir() }
-func (h *held) Close() error              { return h.now().Close() }
+func (h *held) Close() error              { return closeStore(h.now()) }
 func (h *held) String() string            { return h.now().String() }
 func (h *held) DisableCompactions()       { h.now().DisableCompactions() }
 func (h *held) EnableCompactions()        { h.now().EnableCompactions() }
@@ -136,7 +147,15 @@ func (h *held) Snapshot(dir string, withHead bool) error {
 }
 
 func (h *held) ForceHeadMMap() error {
-	return h.with(func(db *tsdb.DB) error { db.ForceHeadMMap(); return nil })
+	return h.with(func(db *tsdb.DB) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("map chunks: %v", p)
+			}
+		}()
+		db.ForceHeadMMap()
+		return nil
+	})
 }
 
 func (h *held) Querier(mint, maxt int64) (storage.Querier, error) {

@@ -18,7 +18,7 @@ type findings struct {
 // openStore opens the library's store after what would keep it from opening,
 // or would have it open wrongly, is put aside or right. On a full disk it
 // gives up the reserve for as long.
-func openStore(o Options, room *room, faults *logFaults, log *slog.Logger) (_ *tsdb.DB, f findings, err error) {
+func openStore(o Options, room *room, checks *blockChecks, faults *logFaults, log *slog.Logger) (_ *tsdb.DB, f findings, err error) {
 	room.look()
 	if had := room.reserved(); room.check() != nil && had > 0 {
 		log.Warn("opening on a full disk with what was kept in reserve", "bytes", had)
@@ -38,12 +38,16 @@ func openStore(o Options, room *room, faults *logFaults, log *slog.Logger) (_ *t
 	if kept != "" {
 		f.aside = append(f.aside, kept)
 	}
-	aside, err := setDamagedAside(o.Dir, log)
+	aside, err := setPointsAside(o.Dir, log)
 	if err != nil {
+		return nil, f, err
+	}
+	if err := checks.now(); err != nil {
 		return nil, f, err
 	}
 	s := settings(o)
 	s.NewCompactorFunc = compactorFunc(room, log)
+	s.PostingsDecoderFactory = checks.decoder
 	s.BlockQuerierFunc, s.BlockChunkQuerierFunc = blockQuerier, blockChunkQuerier
 	inner, cut, err := openRepaired(o.Dir, s, faults, log)
 	f.lost, f.aside = lost, append(append(f.aside, aside...), cut...)

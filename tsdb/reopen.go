@@ -91,7 +91,7 @@ func (db *DB) reopen() {
 		return
 	}
 	db.log.Info("history is reopened from its log", "after", why)
-	if err := db.inner.now().Close(); err != nil {
+	if err := db.inner.Close(); err != nil {
 		db.log.Warn("close history after its disk was full", "err", err)
 	}
 	cur, err := db.reread()
@@ -113,7 +113,7 @@ func (db *DB) reread() (*tsdb.DB, error) {
 	if err := db.logs.startOver(); err != nil {
 		return nil, err
 	}
-	cur, found, err := openStore(db.options, db.room, db.inner.faults, db.log)
+	cur, found, err := openStore(db.options, db.room, db.checks, db.inner.faults, db.log)
 	if err != nil {
 		return nil, err
 	}

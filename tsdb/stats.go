@@ -29,7 +29,7 @@ func (db *DB) Stats() Stats {
 		ReadOnly: db.readOnly(),
 	}
 	db.mu.Lock()
-	s.SetAside, s.Lost = slices.Clone(db.aside), slices.Clone(db.lost)
+	s.SetAside, s.Lost = append(db.checks.names(), db.aside...), slices.Clone(db.lost)
 	db.mu.Unlock()
 	s.LastSync, s.SyncErr = db.logs.state()
 	head := db.inner.Head()
