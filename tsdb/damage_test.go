@@ -226,3 +226,34 @@ func TestDamagedBlockWhileOpen(t *testing.T) {
 		t.Errorf("set aside %q, want %q", got, want)
 	}
 }
+
+// TestLateSamplesOutliveKillInCompaction kills a store between the moment when
+// the library maps the late samples of its head for compaction, and that when
+// the blocks are there. What comes late in between has it write markers of no
+// chunk, which at replay drop all before them.
+func TestLateSamplesOutliveKillInCompaction(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	db := open(t, dir)
+	up := labels.FromStrings("__name__", "up")
+	n := 0
+	late := func() {
+		for range 5 {
+			n++
+			appendAll(t, db, Sample{up, now.Add(time.Duration(n-600) * time.Second).UnixMilli(), 1})
+		}
+	}
+	appendAll(t, db, Sample{up, now.UnixMilli(), 1})
+	late()
+	if _, err := tsdb.NewOOOCompactionHead(t.Context(), db.inner.Head()); err != nil {
+		t.Fatal(err)
+	}
+	late()
+	killed := t.TempDir()
+	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	db = open(t, killed)
+	if got := value(t, db, `count_over_time(up[1h])`, now.Add(time.Minute)); got != float64(n+1) {
+		t.Errorf("%g of %d samples are left", got, n+1)
+	}
+}

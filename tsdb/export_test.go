@@ -1,6 +1,9 @@
 package tsdb
 
-import "os"
+import (
+	"os"
+	"time"
+)
 
 // WatchSync calls f after each sync of a log file with what was in the file
 // when the sync began.
@@ -17,4 +20,10 @@ func (db *DB) WatchSync(f func(path string, size int64)) {
 		f(file.Name(), st.Size())
 		return nil
 	}
+}
+
+// SmallSegments has logs rotate, and blocks be cut, often.
+func SmallSegments(o Options) Options {
+	o.segment, o.Interval = 2*pageBytes, 5*time.Second
+	return o
 }

@@ -55,26 +55,28 @@ type logRepair struct {
 
 	refs    map[chunks.HeadSeriesRef]bool
 	orphans bool // series may be unknown; their samples are dropped, see rewrite
-	markers bool // markers of mapped chunks are kept
+	mapped  mappedLate
+	late    map[chunks.HeadSeriesRef]bool // series with late samples so far
 	reader  recordReader
 	lastT   int64
 	open    int // lost[open:] have no To yet
 }
 
 // repairLogs returns what was lost and the name of the folder that holds the
-// damaged files as they were, if there were any. Without mapped chunks the
-// markers that speak of them are taken out of the log of late samples: the
-// chunks mapped next would be taken for them at a later opening.
-func repairLogs(dir string, known map[string]int64, log *slog.Logger) ([]LostLog, string, error) {
-	r := &logRepair{dir: dir, log: log, refs: map[chunks.HeadSeriesRef]bool{}, lastT: math.MinInt64}
+// damaged files as they were, if there were any.
+//
+// It also takes those markers out of the log of late samples that would have
+// the library drop samples. A marker says that what the log holds of a series
+// so far is in a mapped chunk. The library writes it before that chunk is in
+// its file, and takes it for true at replay when any later chunk is there; and
+// while it compacts late samples it writes markers of no chunk at all. A kill
+// in between loses the samples, unless the marker goes.
+func repairLogs(dir string, known map[string]int64, mapped mappedLate, log *slog.Logger) ([]LostLog, string, error) {
+	r := &logRepair{dir: dir, log: log, mapped: mapped, lastT: math.MinInt64,
+		refs: map[chunks.HeadSeriesRef]bool{}, late: map[chunks.HeadSeriesRef]bool{}}
 	if err := os.RemoveAll(filepath.Join(dir, repairName)); err != nil {
 		return nil, "", err
 	}
-	mapped, err := mappedFiles(filepath.Join(dir, mappedFolder))
-	if err != nil {
-		return nil, "", err
-	}
-	r.markers = len(mapped) > 0
 	if err := r.scan(known); err != nil {
 		return nil, "", err
 	}
@@ -89,7 +91,7 @@ func repairLogs(dir string, known map[string]int64, log *slog.Logger) ([]LostLog
 		}
 	}
 	for _, f := range r.files {
-		if !damaged && (r.markers || !f.late) {
+		if !damaged && !f.late {
 			continue
 		}
 		if err := r.rewrite(f); err != nil {
@@ -212,7 +214,7 @@ func (r *logRepair) cutTails() error {
 }
 
 // rewrite replaces a file by one without its damaged records, without samples
-// whose series is unknown, and without markers when there is nothing to mark.
+// whose series is unknown, and without untrue markers.
 // Such samples must go: the library gives the number of a series that it does
 // not know of to the next new one.
 func (r *logRepair) rewrite(f *logFile) error {
@@ -233,7 +235,7 @@ func (r *logRepair) rewrite(f *logFile) error {
 			dropped, r.orphans = true, true
 			return
 		}
-		plain, less := r.filter(d, &orphans)
+		plain, less := r.filter(f, d, &orphans)
 		dropped = dropped || less
 		if len(plain) > 0 {
 			recs = append(recs, slices.Clone(plain))
@@ -282,7 +284,7 @@ func (r *logRepair) until(t int64) {
 
 // filter returns a record as it is to be written again, and whether something
 // was left out of it.
-func (r *logRepair) filter(d logRecord, orphans *LostLog) (plain []byte, less bool) {
+func (r *logRepair) filter(f *logFile, d logRecord, orphans *LostLog) (plain []byte, less bool) {
 	var enc record.Encoder
 	switch d.kind {
 	case record.Series:
@@ -304,6 +306,9 @@ func (r *logRepair) filter(d logRecord, orphans *LostLog) (plain []byte, less bo
 				continue
 			}
 			known = append(known, s)
+			if f.late {
+				r.late[s.Ref] = true
+			}
 		}
 		switch {
 		case len(known) == len(d.samples):
@@ -314,11 +319,19 @@ func (r *logRepair) filter(d logRecord, orphans *LostLog) (plain []byte, less bo
 		enc.EnableSTStorage = d.kind == record.SamplesV2
 		return enc.Samples(known, nil), true
 	case record.MmapMarkers:
-		known := slices.DeleteFunc(d.markers, func(m record.RefMmapMarker) bool { return !r.markers || r.orphans && !r.refs[m.Ref] })
-		if len(known) == 0 {
+		known := make([]record.RefMmapMarker, 0, len(d.markers))
+		for _, m := range d.markers {
+			if r.mapped[m.MmapRef] || m.MmapRef == 0 && !r.late[m.Ref] {
+				known = append(known, m)
+			}
+		}
+		switch {
+		case len(known) == len(d.markers):
+			return d.plain, false
+		case len(known) == 0:
 			return nil, true
 		}
-		return enc.MmapMarkers(known, nil), len(known) < len(d.markers)
+		return enc.MmapMarkers(known, nil), true
 	}
 	return d.plain, false
 }

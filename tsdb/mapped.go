@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/prometheus/prometheus/tsdb/chunks"
 )
@@ -28,10 +29,13 @@ func mappedFiles(dir string) ([]string, error) {
 	return names, err
 }
 
+// mappedLate are the places of the mapped chunks of late samples.
+type mappedLate map[chunks.ChunkDiskMapperRef]bool
+
 // checkMappedFile reads all chunks of a file, where the library believes
 // lengths before it compares checksums. It returns the offset of the first
-// damage.
-func checkMappedFile(path string) (off, size int64, err error) {
+// damage, and adds to late.
+func checkMappedFile(path string, late mappedLate) (off, size int64, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return -1, 0, err
@@ -43,6 +47,10 @@ func checkMappedFile(path string) (off, size int64, err error) {
 	if len(data) < chunks.HeadChunkFileHeaderSize || binary.BigEndian.Uint32(data) != chunks.MagicHeadChunks || data[chunks.MagicChunksSize] != 1 {
 		return 0, size, errors.New("no header of a file of mapped chunks")
 	}
+	seq, err := strconv.ParseUint(filepath.Base(path), 10, 32)
+	if err != nil {
+		return -1, size, err
+	}
 	for i := chunks.HeadChunkFileHeaderSize; i < len(data); {
 		n, err := checkMappedChunk(data[i:])
 		if err != nil {
@@ -50,6 +58,9 @@ func checkMappedFile(path string) (off, size int64, err error) {
 		}
 		if n == 0 {
 			break
+		}
+		if data[i+mappedHead-chunks.ChunkEncodingSize]&chunks.OutOfOrderMask != 0 {
+			late[chunks.ChunkDiskMapperRef(seq<<32|uint64(i))] = true
 		}
 		i += n
 	}
@@ -85,17 +96,19 @@ func allZero(b []byte) bool {
 
 // dropDamagedMapped removes the mapped chunks when one of them is damaged or
 // cut short: all of them are in the log too, and the library reads them from
-// there when the folder is gone.
-func dropDamagedMapped(dir string, known map[string]int64, log *slog.Logger) error {
+// there when the folder is gone. It returns those of late samples that are
+// there.
+func dropDamagedMapped(dir string, known map[string]int64, log *slog.Logger) (mappedLate, error) {
 	folder := filepath.Join(dir, mappedFolder)
 	files, err := mappedFiles(folder)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	late := mappedLate{}
 	for _, path := range files {
-		off, size, err := checkMappedFile(path)
+		off, size, err := checkMappedFile(path, late)
 		if _, ok := errors.AsType[*fs.PathError](err); ok {
-			return err
+			return nil, err
 		}
 		if want := known[relative(dir, path)]; err == nil && size < want {
 			off, err = size, fmt.Errorf("%d bytes are missing at the end", want-size)
@@ -105,7 +118,7 @@ func dropDamagedMapped(dir string, known map[string]int64, log *slog.Logger) err
 		}
 		mappedDropped.Inc()
 		log.Warn("damaged mapped chunks dropped, they are read from the log", "file", relative(dir, path), "offset", off, "err", err)
-		return errors.Join(os.RemoveAll(folder), syncFolder(dir))
+		return mappedLate{}, errors.Join(os.RemoveAll(folder), syncFolder(dir))
 	}
-	return nil
+	return late, nil
 }

@@ -28,10 +28,11 @@ func openStore(o Options, room *room, checks *blockChecks, faults *logFaults, lo
 		defer room.reserve(had)
 	}
 	known := readLogSizes(o.Dir)
-	if err := dropDamagedMapped(o.Dir, known, log); err != nil {
+	mapped, err := dropDamagedMapped(o.Dir, known, log)
+	if err != nil {
 		return nil, f, err
 	}
-	lost, kept, err := repairLogs(o.Dir, known, log)
+	lost, kept, err := repairLogs(o.Dir, known, mapped, log)
 	if err != nil {
 		return nil, f, err
 	}

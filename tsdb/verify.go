@@ -193,7 +193,7 @@ func (v *verifier) mapped(dir string) error {
 		return err
 	}
 	for _, path := range files {
-		off, size, err := checkMappedFile(path)
+		off, size, err := checkMappedFile(path, mappedLate{})
 		if err != nil {
 			v.fault(path, off, adviseMapped, err)
 		}
