@@ -42,6 +42,8 @@ func (s *Server) historyFault(now time.Time) string {
 	switch st := s.History.Stats(); {
 	case st.SyncErr != nil:
 		return "history: samples are not written: the log has the cause"
+	case st.ReadOnly != nil:
+		return "history: no samples are taken until there is room on its disk"
 	case now.Sub(st.LastSync) > syncWithin && now.Sub(s.Started) > startUp:
 		return "history: nothing was synced for " + now.Sub(st.LastSync).Round(time.Second).String()
 	}
