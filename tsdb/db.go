@@ -153,9 +153,9 @@ func (db *DB) Close() error {
 	if db.room.check() != nil { // closing writes a little
 		err = errors.Join(err, db.room.release())
 	}
-	err = errors.Join(err, db.inner.Close(), db.logs.close(), db.lock.Release())
+	err = errors.Join(err, db.inner.Close(), db.logs.close())
 	db.room.reserve(had)
-	if err != nil {
+	if err = errors.Join(err, db.lock.Release()); err != nil {
 		return fmt.Errorf("close history: %w", err)
 	}
 	return nil

@@ -186,7 +186,7 @@ func TestEveryFileDamaged(t *testing.T) {
 	}
 }
 
-// checkDamaged opens a folder twice and returns how many samples are missing.
+// checkDamaged opens a folder and returns how many samples are missing.
 // A wrong value is a failure, a missing one unless something was reported.
 func checkDamaged(t *testing.T, dir, what string, all oracle) int {
 	t.Helper()
@@ -197,7 +197,11 @@ func checkDamaged(t *testing.T, dir, what string, all oracle) int {
 	faults := len(found.Faults)
 	var first map[sampleKey]float64
 	missing := 0
-	for opened := range 2 {
+	openings := 1
+	if !blockName.MatchString(strings.Split(what, "/")[0]) {
+		openings = 2 // what a log is repaired to must last
+	}
+	for opened := range openings {
 		o := smallOptions
 		o.Dir = dir
 		db, err := Open(o)
