@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -296,4 +297,48 @@ func reopenWith(t *testing.T, db *DB, o Options) *DB {
 	}
 	t.Cleanup(func() { db.Close() })
 	return db
+}
+
+// TestSyncWithoutRoom has a sync fail for want of room, as network and thin
+// disks do, which unlike other failures passes.
+func TestSyncWithoutRoom(t *testing.T) {
+	_, r := need.Seed(t)
+	db := open(t, t.TempDir())
+	w := newWriter(r)
+	if err := w.append(t, db); err != nil {
+		t.Fatal(err)
+	}
+	var full atomic.Bool
+	full.Store(true)
+	real := db.logs.fsync
+	db.logs.fsync = func(f *os.File) error {
+		if full.Load() {
+			return &os.PathError{Op: "sync", Path: f.Name(), Err: unix.ENOSPC}
+		}
+		return real(f)
+	}
+	if err := w.append(t, db); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Synced(t.Context()); !errors.Is(err, ErrReadOnly) {
+		t.Fatalf("Synced: %v", err)
+	}
+	full.Store(false)
+	if err := db.Synced(t.Context()); !errors.Is(err, ErrReadOnly) {
+		t.Fatalf("a later sync lies: %v", err)
+	}
+	if err := w.append(t, db); !errors.Is(err, ErrReadOnly) {
+		t.Fatalf("append: %v", err)
+	}
+	w.check(t, db)
+	stop := running(t, db)
+	defer stop()
+	eventually(t, "samples are taken again", func() bool { return w.append(t, db) == nil })
+	if err := db.Synced(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.check(t, db)
+	if s := db.Stats(); s.SyncErr != nil || s.ReadOnly != nil || len(s.Lost)+len(s.SetAside) > 0 {
+		t.Errorf("%+v", s)
+	}
 }

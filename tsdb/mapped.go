@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"github.com/prometheus/prometheus/tsdb/chunks"
+	"github.com/prometheus/prometheus/tsdb/fileutil"
 )
 
 const (
@@ -36,13 +37,19 @@ type mappedLate map[chunks.ChunkDiskMapperRef]bool
 // lengths before it compares checksums. It returns the offset of the first
 // damage, and adds to late.
 func checkMappedFile(path string, late mappedLate) (off, size int64, err error) {
-	data, err := os.ReadFile(path)
+	st, err := os.Stat(path)
+	if err != nil || st.Size() == 0 {
+		return -1, 0, err // made and not written to; the library removes it
+	}
+	size = st.Size()
+	file, err := fileutil.OpenMmapFile(path) // they can be large
 	if err != nil {
 		return -1, 0, err
 	}
-	size = int64(len(data))
-	if len(data) == 0 || len(data) < chunks.MagicChunksSize && allZero(data) {
-		return 0, size, nil // made and not written to; the library removes it
+	defer file.Close()
+	data := file.Bytes()
+	if len(data) < chunks.MagicChunksSize && allZero(data) {
+		return -1, size, nil // as above
 	}
 	if len(data) < chunks.HeadChunkFileHeaderSize || binary.BigEndian.Uint32(data) != chunks.MagicHeadChunks || data[chunks.MagicChunksSize] != 1 {
 		return 0, size, errors.New("no header of a file of mapped chunks")
