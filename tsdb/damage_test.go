@@ -107,8 +107,11 @@ func TestDamagedLogIsKept(t *testing.T) {
 	}
 	db = open(t, dir)
 	left := value(t, db, `count_over_time(up[1h])`, now.Add(2*time.Minute))
-	if left <= 0 || left >= 100 {
-		t.Errorf("%g of 100 samples are left, want those before the damage", left)
+	if left != 99 {
+		t.Errorf("%g of 100 samples are left, want all but the one whose record is damaged", left)
+	}
+	if lost := db.Stats().Lost; len(lost) != 1 || lost[0].Bytes == 0 || lost[0].To.Sub(lost[0].From) != 2*time.Second {
+		t.Errorf("lost %+v, want the second before and after the damaged record", lost)
 	}
 	aside := db.Stats().SetAside
 	if len(aside) != 1 {
@@ -172,4 +175,85 @@ func TestSyncCoversEveryGrownSegment(t *testing.T) {
 	}
 	grow("wal/00000002")
 	step("wal/00000002")
+}
+
+// TestDamagedBlockWhileOpen damages a block under an open store, and drops in
+// one that is damaged, as a restore from a bad backup does.
+func TestDamagedBlockWhileOpen(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	made := blocks(t, dir, 4, now.Add(-4*time.Hour))
+	spare := filepath.Join(t.TempDir(), filepath.Base(made[3]))
+	if err := os.Rename(made[3], spare); err != nil {
+		t.Fatal(err)
+	}
+	db := open(t, dir)
+	left := func() float64 { return value(t, db, `count(count_over_time(up[1d]))`, now) }
+	if n := left(); n != 3 {
+		t.Fatalf("%g series, want 3", n)
+	}
+	// The library holds the file open: what it holds is not to be changed.
+	index, err := os.ReadFile(filepath.Join(made[0], "index"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index[len(index)/2] ^= 1
+	if err := writeDurably(filepath.Join(made[0], "index"), index); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(spare, "tombstones"), 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(made[3], os.DirFS(spare)); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.inner.CompactOOOHead(t.Context()); err == nil { // loads blocks
+		t.Error("a damaged block was loaded")
+	}
+	if err := db.CheckBlocks(); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.inner.CompactOOOHead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := left(); n != 2 {
+		t.Errorf("%g series are left, want 2", n)
+	}
+	want := []string{filepath.Base(made[0]) + damagedSuffix, filepath.Base(made[3]) + damagedSuffix}
+	got := db.Stats().SetAside
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("set aside %q, want %q", got, want)
+	}
+}
+
+// TestLateSamplesOutliveKillInCompaction kills a store between the moment when
+// the library maps the late samples of its head for compaction, and that when
+// the blocks are there. What comes late in between has it write markers of no
+// chunk, which at replay drop all before them.
+func TestLateSamplesOutliveKillInCompaction(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	db := open(t, dir)
+	up := labels.FromStrings("__name__", "up")
+	n := 0
+	late := func() {
+		for range 5 {
+			n++
+			appendAll(t, db, Sample{up, now.Add(time.Duration(n-600) * time.Second).UnixMilli(), 1})
+		}
+	}
+	appendAll(t, db, Sample{up, now.UnixMilli(), 1})
+	late()
+	if _, err := tsdb.NewOOOCompactionHead(t.Context(), db.inner.Head()); err != nil {
+		t.Fatal(err)
+	}
+	late()
+	killed := t.TempDir()
+	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	db = open(t, killed)
+	if got := value(t, db, `count_over_time(up[1h])`, now.Add(time.Minute)); got != float64(n+1) {
+		t.Errorf("%g of %d samples are left", got, n+1)
+	}
 }

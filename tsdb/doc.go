@@ -10,16 +10,25 @@
 //     never syncs them, so DB syncs the segments of wal and wbl itself. Once a
 //     sync has failed nothing is acknowledged any more, since the kernel may
 //     have dropped the pages that it could not write.
-//   - Open sets a damaged block or checkpoint aside (renamed with the suffix
-//     ".damaged") so that the rest opens, and keeps a copy of the log whenever
-//     the library has to cut a damaged one, since it deletes all that follows
-//     the damage. Set-aside material is never deleted by DB.
+//   - A disk that fills makes the store read-only (ErrReadOnly) before the
+//     library meets it, and while it lasts; queries go on. A write of the log
+//     that fails all the same has the store opened anew from its log when
+//     there is room, since the library writes on behind a record cut short.
+//   - Blocks are checked before they are loaded and once a minute, against a
+//     meta.sum that each block is given. A damaged one is set aside (renamed
+//     with the suffix ".damaged") so that the rest opens; a damaged meta.json
+//     is restored. Set-aside material is never deleted by DB.
+//   - A damaged log is read on behind the damage, where the library would
+//     delete all that follows. The damaged file is kept, and what is lost is
+//     told as a LostLog.
 //   - Queries are bounded in time, samples and number.
 //   - With Options.Remote it is a short buffer before another store, which
 //     then answers what is asked; see
 //     docs/decisions/0003-reading-from-a-remote-store.md.
 //
 // All methods are safe for concurrent use. On disk, Dir is an ordinary
-// Prometheus data folder, except for damaged-log-* (kept logs), *.damaged and
-// log-opening (links to the log while it is replayed).
+// Prometheus data folder, except for damaged-log-* (kept logs), *.damaged,
+// log-opening and log-repair (while the log is replayed or repaired), meta.sum
+// in each block, log-sizes (how much of each log file is on disk) and reserve
+// (space for an opening on a full disk).
 package tsdb

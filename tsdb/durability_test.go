@@ -23,10 +23,13 @@ import (
 )
 
 // childDir tells a child of TestPowerCut the folder to write to, childStart
-// the Unix time in ms of its first sample.
+// the Unix time in ms of its first sample, childStep the ms between two. With
+// a long step the segments are small too, so that logs rotate and the head is
+// compacted all the time.
 const (
 	childDir   = "NOCTURNE_TSDB_CHILD_DIR"
 	childStart = "NOCTURNE_TSDB_CHILD_START"
+	childStep  = "NOCTURNE_TSDB_CHILD_STEP"
 )
 
 // ack is what the child prints after each Synced: the samples that are on disk
@@ -47,7 +50,15 @@ func child() {
 	if err != nil {
 		panic(err)
 	}
-	db, err := tsdb.Open(tsdb.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	step, err := strconv.ParseInt(os.Getenv(childStep), 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	o := tsdb.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)}
+	if step > 1 {
+		o = tsdb.SmallSegments(o)
+	}
+	db, err := tsdb.Open(o)
 	if err != nil {
 		panic(err)
 	}
@@ -64,7 +75,7 @@ func child() {
 		for range 1 + n%7 {
 			batch := make([]tsdb.Sample, 50)
 			for i := range batch {
-				batch[i] = sample(start, n)
+				batch[i] = sample(start, step, n)
 				n++
 			}
 			if r, err := db.Append(context.Background(), batch); err != nil || r.Appended != len(batch) {
@@ -82,10 +93,10 @@ func child() {
 
 // sample is number n of the child's: of each series every tenth comes ten
 // minutes late and so goes through the log of late samples.
-func sample(start int64, n int) tsdb.Sample {
-	t := start + int64(n)
+func sample(start, step int64, n int) tsdb.Sample {
+	t := start + step*int64(n)
 	if n/200%10 == 9 {
-		t -= (10 * time.Minute).Milliseconds()
+		t -= (10 * time.Minute).Milliseconds() - step/2 // no other sample has that time
 	}
 	return tsdb.Sample{Labels: labels.FromStrings("__name__", "s", "n", strconv.Itoa(n%200)), T: t, V: float64(n)}
 }
@@ -115,22 +126,43 @@ func logSizes(dir string) (map[string]int64, error) {
 // TestPowerCut kills a writer at a random moment and cuts each log file
 // somewhere between what Synced promised and what was there, as a power cut
 // may; what was mapped besides the logs is lost altogether in half the rounds.
-// No sample that Synced acknowledged may be missing, nor any be wrong.
+// No sample that Synced acknowledged may be missing, nor any be wrong. In
+// every other round the kill comes amid rotations, head compactions, merges of
+// blocks and checkpoints.
 func TestPowerCut(t *testing.T) {
 	_, r := need.Seed(t)
-	for round := range 5 {
+	rounds := 6
+	if n, err := strconv.Atoi(os.Getenv("NOCTURNE_ROUNDS")); err == nil {
+		rounds = n
+	}
+	for round := range rounds {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
-			start := time.Now().Add(-time.Hour).UnixMilli()
-			last := killChild(t, dir, start, 20+r.IntN(200))
+			start, step, acks := time.Now().Add(-time.Hour).UnixMilli(), int64(1), 20+r.IntN(200)
+			if round%2 == 1 {
+				start, step, acks = time.Now().Add(-10*time.Hour).UnixMilli(), 400, 200+r.IntN(200)
+			}
+			last := killChild(t, dir, start, step, acks)
 			cutLogs(t, dir, last, r)
+			blocks, err := filepath.Glob(filepath.Join(dir, "01*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			points, err := filepath.Glob(filepath.Join(dir, "wal", "checkpoint.*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d blocks, %d checkpoints", len(blocks), len(points))
+			if step > 1 && len(blocks) == 0 {
+				t.Error("no block was written")
+			}
 			if r.IntN(2) == 0 {
 				if err := os.RemoveAll(filepath.Join(dir, "chunks_head")); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for reopened := range 2 {
-				missing, wrong := readBack(t, dir, start, last.Samples)
+				missing, wrong := readBack(t, dir, start, step, last.Samples)
 				t.Logf("opening %d: %d acknowledged, %d missing, %d wrong", reopened+1, last.Samples, missing, wrong)
 				if missing > 0 || wrong > 0 {
 					t.Errorf("opening %d lost %d of %d acknowledged samples, %d are wrong", reopened+1, missing, last.Samples, wrong)
@@ -140,12 +172,12 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-func killChild(t *testing.T, dir string, start int64, acks int) ack {
+func killChild(t *testing.T, dir string, start, step int64, acks int) ack {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+dir, childStart+"="+strconv.FormatInt(start, 10))
+	cmd.Env = append(os.Environ(), childDir+"="+dir, childStart+"="+strconv.FormatInt(start, 10), childStep+"="+strconv.FormatInt(step, 10))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -190,14 +222,14 @@ func cutLogs(t *testing.T, dir string, last ack, r *rand.Rand) {
 	}
 }
 
-func readBack(t *testing.T, dir string, start int64, n int) (missing, wrong int) {
+func readBack(t *testing.T, dir string, start, step int64, n int) (missing, wrong int) {
 	t.Helper()
 	store, err := subject.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	points, err := store.Select("s", start-time.Hour.Milliseconds(), start+int64(n))
+	points, err := store.Select("s", start-time.Hour.Milliseconds(), start+step*int64(n))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +238,7 @@ func readBack(t *testing.T, dir string, start int64, n int) (missing, wrong int)
 		got[p.T] = p.V
 	}
 	for i := range n {
-		s := sample(start, i)
+		s := sample(start, step, i)
 		switch v, ok := got[s.T]; {
 		case !ok:
 			missing++

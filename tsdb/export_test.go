@@ -3,6 +3,7 @@ package tsdb
 import (
 	"context"
 	"os"
+	"time"
 )
 
 // WatchSync calls f after each sync of a log file with what was in the file
@@ -24,3 +25,9 @@ func (db *DB) WatchSync(f func(path string, size int64)) {
 
 // SettleBlocks does what the store does behind its callers' back.
 func (db *DB) SettleBlocks(ctx context.Context) error { return db.inner.Compact(ctx) }
+
+// SmallSegments has logs rotate, and blocks be cut, often.
+func SmallSegments(o Options) Options {
+	o.segment, o.Interval = 2*pageBytes, 5*time.Second
+	return o
+}

@@ -44,6 +44,8 @@ func (s *Server) historyFault(now time.Time) string {
 		return "history: samples are not written: the log has the cause"
 	case st.Remote != nil && st.Remote.Err != nil:
 		return "history: the remote store at " + st.Remote.URL + " does not answer since " + st.Remote.ErrSince.UTC().Format(time.RFC3339)
+	case st.ReadOnly != nil:
+		return "history: no samples are taken until there is room on its disk"
 	case now.Sub(st.LastSync) > syncWithin && now.Sub(s.Started) > startUp:
 		return "history: nothing was synced for " + now.Sub(st.LastSync).Round(time.Second).String()
 	}
