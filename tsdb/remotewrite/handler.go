@@ -39,8 +39,8 @@ const (
 type Options struct {
 	// Begin starts a batch of a sender's. Its error is the store's.
 	Begin func(ctx context.Context, sender string) (Batch, error)
-	// Metadata takes what senders say of metrics, of 2.0 when a series is new
-	// or half an hour has passed. nil: nobody wants it.
+	// Metadata takes what senders say of metrics, of 2.0 when it or a series
+	// is new, and from time to time. nil: nobody wants it.
 	Metadata func(metric string, kind model.MetricType, help, unit string)
 	// MaxBody bounds a body in bytes, compressed and not (32 MiB).
 	MaxBody int

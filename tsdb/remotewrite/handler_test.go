@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
 	"nocturne/internal/need"
 	"nocturne/tsdb"
@@ -123,6 +124,37 @@ func TestFirstSampleOf1970(t *testing.T) {
 	}
 }
 
+// TestMetadata sends by 2.0 what a metric is, late and then changed: the
+// series is known by then.
+func TestMetadata(t *testing.T) {
+	r := newRig(t, tsdb.Options{}, remotewrite.Options{})
+	now := time.Now().Truncate(time.Second)
+	for i, c := range []struct {
+		kind       writev2.Metadata_MetricType
+		help, unit string
+		want       string
+	}{
+		{0, "", "", ""},
+		{0, "", "", ""},
+		{writev2.Metadata_METRIC_TYPE_COUNTER, "Bytes out.", "bytes", "counter|Bytes out.|bytes"},
+		{writev2.Metadata_METRIC_TYPE_GAUGE, "Bytes.", "", "gauge|Bytes.|"},
+	} {
+		table := writev2.NewSymbolTable()
+		q := &writev2.Request{Timeseries: []writev2.TimeSeries{{
+			LabelsRefs: []uint32{table.Symbolize("__name__"), table.Symbolize("out")},
+			Samples:    []writev2.Sample{{Timestamp: now.Add(time.Duration(i) * time.Second).UnixMilli(), Value: 1}},
+			Metadata:   writev2.Metadata{Type: c.kind, HelpRef: table.Symbolize(c.help), UnitRef: table.Symbolize(c.unit)},
+		}}}
+		q.Symbols = table.Symbols()
+		if code, _, text := send(t, r.url, typeV2, pack(t, marshal(t, q))); code != http.StatusNoContent {
+			t.Fatal(code, text)
+		}
+		if got := r.known("out"); got != c.want {
+			t.Errorf("request %d: %q, want %q", i, got, c.want)
+		}
+	}
+}
+
 // TestGarbage sends what is no request: nothing is stored, what was stays, and
 // the answer says why.
 func TestGarbage(t *testing.T) {
@@ -220,12 +252,12 @@ func TestBombs(t *testing.T) {
 func TestNegotiation(t *testing.T) {
 	r := newRig(t, tsdb.Options{}, remotewrite.Options{})
 	for kind, want := range map[string]int{
-		"application/x-protobuf":                                               204,
-		"application/x-protobuf;proto=prometheus.WriteRequest":                 204,
-		typeV2:                                                                 204,
-		"application/x-protobuf;proto=io.prometheus.write.v3.Request":          415,
-		"application/json":                                                     415,
-		"application/x-protobuf;proto":                                         415,
+		"application/x-protobuf":                               204,
+		"application/x-protobuf;proto=prometheus.WriteRequest": 204,
+		typeV2: 204,
+		"application/x-protobuf;proto=io.prometheus.write.v3.Request": 415,
+		"application/json":             415,
+		"application/x-protobuf;proto": 415,
 		"application/x-protobuf;a=b;proto=io.prometheus.write.v2.Request":      204,
 		"application/x-protobuf; proto=io.prometheus.write.v2.Request":         204, // as a parameter of another name
 		"text/plain;proto=io.prometheus.write.v2.Request; charset=utf-8; q=.5": 415,

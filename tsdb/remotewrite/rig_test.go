@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ func (b batch) Commit() (remotewrite.Outcome, error) {
 type rig struct {
 	db   *tsdb.DB
 	url  string
+	mu   sync.Mutex // guards below
 	meta map[string]string
 }
 
@@ -54,6 +56,8 @@ func newRig(t testing.TB, o tsdb.Options, ro remotewrite.Options) *rig {
 		return batch{b}, err
 	}
 	ro.Metadata = func(metric string, kind model.MetricType, help, unit string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.meta[metric] = fmt.Sprint(kind, "|", help, "|", unit)
 	}
 	h, err := remotewrite.New(ro)
@@ -69,6 +73,13 @@ func newRig(t testing.TB, o tsdb.Options, ro remotewrite.Options) *rig {
 		}
 	})
 	return r
+}
+
+// known is what senders said of a metric.
+func (r *rig) known(metric string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.meta[metric]
 }
 
 // pack compresses a message.

@@ -86,7 +86,7 @@ func (q *request) seriesV2(b []byte) error {
 		}
 		return nil
 	}
-	k := q.keyV2()
+	k := q.keyV2(m)
 	build := func() (labels.Labels, error) { return q.labelsV2(m), nil }
 	if n == 0 {
 		q.fault("TimeSeries must contain at least one sample or histogram for series %.400s", q.labelsV2(meta{}).String())
@@ -162,9 +162,15 @@ func (q *request) refsFault(m meta) string {
 	return ""
 }
 
-// keyV2 is the hash of the symbols' hashes.
-func (q *request) keyV2() key {
+// keyV2 is the hash of the symbols' hashes. What is said of the metric belongs
+// to it, so that news of that comes through where it is read.
+func (q *request) keyV2(m meta) key {
 	q.scratch = q.scratch[:0]
+	if m != (meta{}) {
+		q.scratch = append(q.scratch, byte(m.kind))
+		q.refs = append(q.refs, m.help, m.unit)
+		defer func() { q.refs = q.refs[:len(q.refs)-2] }()
+	}
 	for _, r := range q.refs {
 		h := q.hashes[r]
 		q.scratch = binary.NativeEndian.AppendUint64(q.scratch, h[0])
