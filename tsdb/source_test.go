@@ -257,7 +257,7 @@ func TestSourcesAreBounded(t *testing.T) {
 	if n := len(db.Stats().Sources); n != maxSources+1 {
 		t.Errorf("%d sources of 2000, want %d", n, maxSources+1)
 	}
-	if db.Source("sender 1") != db.Source("sender 1") || db.Source("sender 1999").Name() != otherSource {
+	if first := db.Source("sender 1"); first != db.Source("sender 1") || db.Source("sender 1999").Name() != otherSource {
 		t.Error("a source's handle is not its own")
 	}
 	// What a name may hold must not break the metrics.

@@ -192,6 +192,7 @@ const gaugeOfGoroutines = "gauge|Number of goroutines that currently exist.|"
 func TestPrometheusSends(t *testing.T) {
 	for _, message := range []string{"prometheus.WriteRequest", "io.prometheus.write.v2.Request"} {
 		t.Run(message, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, tsdb.Options{}, remotewrite.Options{})
 			base := startPrometheus(t, func(addr string) string {
 				return fmt.Sprintf(`
