@@ -29,6 +29,7 @@ type Source struct {
 	name   string
 	number uint16 // in owners, from 1
 	series atomic.Int64
+	gauge  *metrics.Gauge // of series
 
 	appended atomic.Int64
 	rejected [reasons]atomic.Int64
@@ -59,7 +60,7 @@ func (db *DB) Source(name string) *Source {
 			return s
 		}
 	}
-	s := &Source{db: db, name: name}
+	s := &Source{db: db, name: name, gauge: metrics.GetOrCreateGauge(fmt.Sprintf(`nocturne_tsdb_source_series{source=%q}`, name), nil)}
 	db.owners.mu.Lock()
 	db.owners.sources = append(db.owners.sources, s)
 	s.number = uint16(len(db.owners.sources))
@@ -97,7 +98,7 @@ func (s *Source) Stats() SourceStats {
 
 // count notes series that came or went.
 func (s *Source) count(n int64) {
-	metrics.GetOrCreateGauge(fmt.Sprintf(`nocturne_tsdb_source_series{source=%q}`, s.name), nil).Set(float64(s.series.Add(n)))
+	s.gauge.Set(float64(s.series.Add(n)))
 }
 
 func (s *Source) note(appended int, rejected [reasons]int) {
