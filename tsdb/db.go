@@ -25,9 +25,6 @@ const (
 	samplesABlock  = 240
 	shortestBlock  = 20 * time.Minute
 	blockAtDefault = 2 * time.Hour
-	// stripes of the head's series table; the library's 16384 cost an idle
-	// product several MB and only buy less lock contention.
-	stripes = 1024
 	// chunkBuffer is what the head gathers before it writes mapped chunks.
 	chunkBuffer = 256 << 10
 	// defaultMinFree is four segments of the log.
@@ -52,7 +49,12 @@ type Options struct {
 	RetentionBehind time.Duration
 	MinFree         int64 // bytes of the disk that are left free; see ErrReadOnly (64 MiB)
 
-	segment int // bytes of a log segment, for tests
+	Limits   Limits
+	MaxAhead time.Duration // how far ahead of the clock a sample may be (10 min); negative: no matter
+	MaxAge   time.Duration // of the first sample in an empty head (5 years); negative: no matter
+
+	segment int     // bytes of a log segment, for tests
+	owners  *owners // hears of the library's series
 }
 
 // DB is a store of samples on disk.
@@ -66,7 +68,6 @@ type DB struct {
 	logs    *logSync
 	room    *room
 	checks  *blockChecks
-	results appendTotals
 
 	remote    *remoteStore  // nil: what is asked is read here
 	retention time.Duration // of raw samples
@@ -74,6 +75,13 @@ type DB struct {
 	mu    sync.Mutex // guards below
 	aside []string
 	lost  []LostLog
+
+	limits     Limits
+	lateWindow int64 // out-of-order window, in milliseconds
+	owners     *owners
+	own        *Source
+	sourceMu   sync.Mutex // guards below
+	sources    map[string]*Source
 }
 
 // Open opens the store in o.Dir and replays its log. A second process is
@@ -82,7 +90,7 @@ func Open(o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("open history: no folder given")
 	}
-	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 || o.MinFree < 0 {
+	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 || o.MinFree < 0 || o.Limits.negative() {
 		return nil, fmt.Errorf("open history %s: negative option", o.Dir)
 	}
 	log := cmp.Or(o.Log, slog.Default()).With("component", "tsdb")
@@ -99,7 +107,7 @@ func Open(o Options) (*DB, error) {
 }
 
 func openLocked(o Options, log *slog.Logger) (*DB, error) {
-	o.MinFree = cmp.Or(o.MinFree, defaultMinFree)
+	o.MinFree, o.owners = cmp.Or(o.MinFree, defaultMinFree), newOwners()
 	room, faults := newRoom(o.Dir, o.MinFree, log), new(logFaults)
 	checks := &blockChecks{dir: o.Dir, log: log}
 	inner, found, err := openStore(o, room, checks, faults, log)
@@ -117,11 +125,16 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 		logs:    newLogSync(o.Dir),
 		aside:   found.aside,
 		lost:    found.lost,
+
+		limits: o.Limits.withDefaults(), lateWindow: settings(o).OutOfOrderTimeWindow,
+		owners: o.owners, sources: map[string]*Source{},
 	}
 	db.retention = o.retention()
 	if db.remote, err = o.openRemote(db); err != nil {
 		return nil, errors.Join(err, inner.Close())
 	}
+	db.owners.arm(inner.Head().NumSeries())
+	db.own = db.Source(ownSource)
 	// The library's new segments and what a repair wrote are durable before
 	// the first sample is.
 	if err := db.logs.sync(); err != nil && !diskFull(err) {
@@ -153,9 +166,11 @@ func settings(o Options) *tsdb.Options {
 	block := blockDuration(o.Interval)
 	s.MinBlockDuration = block.Milliseconds()
 	s.MaxBlockDuration = max(block, min(longestBlock, retention/10)).Milliseconds()
-	s.StripeSize = stripes
 	s.HeadChunksWriteBufferSize = chunkBuffer
 	s.OutOfOrderTimeWindow = cmp.Or(o.OutOfOrder, 30*time.Minute).Milliseconds()
+	if o.owners != nil {
+		s.SeriesLifecycleCallback = o.owners
+	}
 	return s
 }
 

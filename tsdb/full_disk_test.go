@@ -186,7 +186,7 @@ func TestFullDisk(t *testing.T) {
 
 	// A kill leaves the files as they are: open them, still without any room.
 	stop()
-	abandon(t, db)
+	d.abandon(t, db)
 	if db, err = Open(o); err != nil {
 		t.Fatalf("open on a full disk: %v", err)
 	}
@@ -255,7 +255,7 @@ func TestFailedLogWrites(t *testing.T) {
 	}
 	t.Logf("%d samples acknowledged, %d of 4 times a write of the log failed", len(w.acked), broke)
 	stop()
-	abandon(t, db)
+	d.abandon(t, db)
 	if db, err = Open(o); err != nil {
 		t.Fatal(err)
 	}
@@ -264,25 +264,31 @@ func TestFailedLogWrites(t *testing.T) {
 	w.check(t, db)
 }
 
-// abandon lets go of a store as a kill does: nothing more is written.
-func abandon(t *testing.T, db *DB) {
+// abandon leaves a store's files as a kill does. The store itself is closed
+// with room to spare, so that it lets go of all files, and what it writes then
+// is thrown away; a disk that was full is full again.
+func (d disk) abandon(t *testing.T, db *DB) {
 	t.Helper()
-	kept := filepath.Join(filepath.Dir(db.options.Dir), "kept")
-	if err := os.Rename(db.options.Dir, kept); err != nil {
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(db.options.Dir)); err != nil {
 		t.Fatal(err)
 	}
-	copied := t.TempDir()
-	if err := os.CopyFS(copied, os.DirFS(kept)); err != nil {
-		t.Fatal(err)
+	_, err := os.Stat(filepath.Join(d.dir, "filler"))
+	full := err == nil
+	if full {
+		d.free(t)
 	}
 	if err := errors.Join(db.inner.Close(), db.logs.close(), db.lock.Release()); err != nil {
 		t.Logf("close: %v", err)
 	}
-	if err := os.RemoveAll(kept); err != nil {
+	if err := os.RemoveAll(db.options.Dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.CopyFS(db.options.Dir, os.DirFS(copied)); err != nil {
 		t.Fatal(err)
+	}
+	if full {
+		d.fill(t, 0)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
@@ -27,6 +28,7 @@ type held struct {
 	mu      sync.Mutex
 	free    sync.Cond // users is 0, or closing has ended
 	cur     *tsdb.DB
+	epoch   uint64 // how often it was opened anew; the head's references are good for one
 	users   int
 	closing bool
 }
@@ -82,7 +84,7 @@ func (h *held) drain() bool {
 func (h *held) resume(cur *tsdb.DB) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.cur, h.closing = cur, false
+	h.cur, h.closing, h.epoch = cur, false, h.epoch+1
 }
 
 func (h *held) now() *tsdb.DB {
@@ -216,6 +218,13 @@ func (h *held) Appender(ctx context.Context) storage.Appender {
 	return &heldAppender{Appender: cur.Appender(ctx), h: h}
 }
 
+// era is the epoch of the store. While an appender is open it does not change.
+func (h *held) era() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.epoch
+}
+
 type heldAppender struct {
 	storage.Appender
 	h    *held
@@ -246,6 +255,9 @@ type refused struct {
 }
 
 func (r refused) Append(storage.SeriesRef, labels.Labels, int64, float64) (storage.SeriesRef, error) {
+	return 0, r.err
+}
+func (r refused) AppendHistogram(storage.SeriesRef, labels.Labels, int64, *histogram.Histogram, *histogram.FloatHistogram) (storage.SeriesRef, error) {
 	return 0, r.err
 }
 func (r refused) SetOptions(*storage.AppendOptions) {}

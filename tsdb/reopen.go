@@ -113,10 +113,12 @@ func (db *DB) reread() (*tsdb.DB, error) {
 	if err := db.logs.startOver(); err != nil {
 		return nil, err
 	}
+	db.owners.replay()
 	cur, found, err := openStore(db.options, db.room, db.checks, db.inner.faults, db.log)
 	if err != nil {
 		return nil, err
 	}
+	db.owners.arm(cur.Head().NumSeries())
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.aside = append(db.aside, found.aside...)

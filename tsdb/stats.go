@@ -2,7 +2,6 @@ package tsdb
 
 import (
 	"slices"
-	"sync/atomic"
 	"time"
 )
 
@@ -12,9 +11,10 @@ type Stats struct {
 	Blocks   int       // on disk
 	MinTime  time.Time // of the samples held; zero when there are none
 	MaxTime  time.Time
-	Appended AppendResult // totals since Open
-	SetAside []string     // names in Dir of what was damaged, since Open
-	Lost     []LostLog    // of the log, at Open
+	Appended AppendResult  // totals since Open
+	Sources  []SourceStats // by name
+	SetAside []string      // names in Dir of what was damaged, since Open
+	Lost     []LostLog     // of the log, at Open
 	LastSync time.Time
 	SyncErr  error // why nothing is acknowledged any more, or not until there is room
 	ReadOnly error // why nothing is appended at present: ErrReadOnly
@@ -27,9 +27,9 @@ func (db *DB) Stats() Stats {
 	s := Stats{
 		Series:   db.inner.Head().NumSeries(),
 		Blocks:   len(db.inner.Blocks()),
-		Appended: db.results.load(),
 		ReadOnly: db.readOnly(),
 	}
+	s.Sources, s.Appended = db.sourceStats()
 	db.mu.Lock()
 	s.SetAside, s.Lost = append(db.checks.names(), db.aside...), slices.Clone(db.lost)
 	db.mu.Unlock()
@@ -51,23 +51,4 @@ func (db *DB) Stats() Stats {
 		s.MinTime, s.MaxTime = time.UnixMilli(lo).UTC(), time.UnixMilli(hi).UTC()
 	}
 	return s
-}
-
-// appendTotals are AppendResults summed up, kept apart for each DB.
-type appendTotals struct{ appended, duplicate, outOfOrder, invalid atomic.Int64 }
-
-func (t *appendTotals) add(r AppendResult) {
-	t.appended.Add(int64(r.Appended))
-	t.duplicate.Add(int64(r.Duplicate))
-	t.outOfOrder.Add(int64(r.OutOfOrder))
-	t.invalid.Add(int64(r.Invalid))
-}
-
-func (t *appendTotals) load() AppendResult {
-	return AppendResult{
-		Appended:   int(t.appended.Load()),
-		Duplicate:  int(t.duplicate.Load()),
-		OutOfOrder: int(t.outOfOrder.Load()),
-		Invalid:    int(t.invalid.Load()),
-	}
 }
