@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
@@ -43,6 +44,7 @@ type Options struct {
 	QueryTimeout  time.Duration // of one query, waiting included (30 s)
 	MaxSamples    int           // in memory for one query (10 million)
 	MaxConcurrent int           // queries running at once; more wait (16)
+	MaxRead       int64         // samples that one query may read in all (50 million)
 }
 
 // DB is a store of samples on disk.
@@ -55,6 +57,8 @@ type DB struct {
 	logs    *logSync
 	aside   []string
 	results appendTotals
+	limits  Limits
+	own     prometheus.Gatherer // the library's metrics
 }
 
 // Open opens the store in o.Dir and replays its log. A second process is
@@ -63,7 +67,7 @@ func Open(o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("open history: no folder given")
 	}
-	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 {
+	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 || o.MaxRead < 0 {
 		return nil, fmt.Errorf("open history %s: negative option", o.Dir)
 	}
 	log := cmp.Or(o.Log, slog.Default()).With("component", "tsdb")
@@ -84,7 +88,7 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner, cut, err := openRepaired(o, log)
+	inner, own, cut, err := openRepaired(o, log)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +99,8 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 		timeout: queryTimeout(o),
 		logs:    newLogSync(o.Dir),
 		aside:   append(aside, cut...),
+		limits:  limitsOf(o),
+		own:     own,
 	}
 	// The library's new segments and what a repair wrote are durable before
 	// the first sample is.
@@ -107,27 +113,28 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 // openRepaired opens the library's store, again after each repair of a log:
 // one that cut the log of samples in order has not read the log of late ones,
 // and would drop it at the next compaction.
-func openRepaired(o Options, log *slog.Logger) (*tsdb.DB, []string, error) {
+func openRepaired(o Options, log *slog.Logger) (*tsdb.DB, prometheus.Gatherer, []string, error) {
 	var aside []string
 	for range 1 + len(logFolders) {
 		kept, err := keepLogs(o.Dir, log)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		inner, err := tsdb.Open(o.Dir, log, nil, settings(o), nil)
+		own := prometheus.NewRegistry() // of this opening: names register once
+		inner, err := tsdb.Open(o.Dir, log, own, settings(o), nil)
 		if err != nil {
-			return nil, nil, err // the links stay for the next opening to judge
+			return nil, nil, nil, err // the links stay for the next opening to judge
 		}
 		cut, err := kept.settle(log.With("newest_sample_left", time.UnixMilli(inner.Head().MaxTime()).UTC()))
 		if err == nil && len(cut) == 0 {
-			return inner, aside, nil
+			return inner, own, aside, nil
 		}
 		aside = append(aside, cut...)
 		if err := errors.Join(err, inner.Close()); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
-	return nil, nil, fmt.Errorf("the log is damaged after each repair; see %v", aside)
+	return nil, nil, nil, fmt.Errorf("the log is damaged after each repair; see %v", aside)
 }
 
 // blockDuration lets a block hold two full chunks of each series. What the

@@ -5,7 +5,6 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
-	"nocturne/internal/web/promapi"
 	"nocturne/views/static"
 )
 
@@ -76,9 +75,9 @@ func (s *Server) routes() http.Handler {
 	view("GET /admin/about", s.about)
 
 	view("GET /live", s.live)
-	mux.Handle("/api/v1/", s.may("view", promapi.New(s.History)))
+	s.prometheus(mux)
 	s.api(mux)
 	open("/", func(http.ResponseWriter, *http.Request) error { return notFound{"page of that name"} })
 
-	return secured(http.NewCrossOriginProtection().Handler(s.authenticated(mux)))
+	return secured(crossOrigin().Handler(s.authenticated(mux)))
 }

@@ -22,7 +22,8 @@ import (
 	"nocturne/tsdb/live"
 )
 
-// Options are what the pages show and act on. All but Log are needed.
+// Options are what the pages show and act on. Those up to Inspections are
+// needed.
 type Options struct {
 	History     *tsdb.DB
 	Live        *live.Window
@@ -34,6 +35,10 @@ type Options struct {
 	Jobs        *automation.Executor
 	Remedies    []remedy.Remedy
 	Inspections *inspection.Inspector
+
+	Metrics  map[string][]collector.Metric // what the targets of each kind have
+	Metadata *tsdb.Metadata                // what senders say of their metrics
+	Interval func() (poll, eval time.Duration)
 
 	Build    string    // version shown, and in the live stream
 	Started  time.Time // of the program
