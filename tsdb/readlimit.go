@@ -38,6 +38,7 @@ type readCount struct {
 	limit   int64
 	n       atomic.Int64 // counted
 	guessed atomic.Int64 // not counted
+	told    atomic.Bool  // the limit was passed
 }
 
 // mustCount takes a series of that many milliseconds into the guess, as long
@@ -93,7 +94,7 @@ type countedSeries struct {
 func (s countedSeries) Iterator(reuse chunkenc.Iterator) chunkenc.Iterator {
 	it, ok := reuse.(*countedIterator)
 	if ok {
-		it.settle()
+		it.settle() // the engine leaves a series before its end
 		reuse = it.Iterator
 	}
 	inner := s.Series.Iterator(reuse)
@@ -104,6 +105,7 @@ func (s countedSeries) Iterator(reuse chunkenc.Iterator) chunkenc.Iterator {
 		it = new(countedIterator)
 	}
 	*it = countedIterator{Iterator: inner, count: s.count}
+	it.over()
 	return it
 }
 
@@ -117,7 +119,7 @@ type countedIterator struct {
 }
 
 func (it *countedIterator) Next() chunkenc.ValueType {
-	if it.n++; it.n >= readBatch && it.over() {
+	if it.n++; it.err != nil || it.n >= readBatch && it.over() {
 		return chunkenc.ValNone
 	}
 	return it.ended(it.Iterator.Next())
@@ -126,7 +128,7 @@ func (it *countedIterator) Next() chunkenc.ValueType {
 // ended tells what is left once the series is at its end.
 func (it *countedIterator) ended(v chunkenc.ValueType) chunkenc.ValueType {
 	if v == chunkenc.ValNone {
-		it.settle()
+		it.over()
 	}
 	return v
 }
@@ -141,7 +143,7 @@ func (it *countedIterator) over() bool {
 	if it.settle() <= it.count.limit {
 		return false
 	}
-	if it.err == nil {
+	if it.count.told.CompareAndSwap(false, true) {
 		readTooMuch.Inc()
 	}
 	it.err = ReadLimitError{it.count.limit}

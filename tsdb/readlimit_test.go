@@ -3,6 +3,7 @@ package tsdb
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // TestReadLimit stores ten series of 200 samples and lets a query read a
 // thousand of them.
 func TestReadLimit(t *testing.T) {
-	db, err := Open(Options{Dir: t.TempDir(), MaxRead: 1000})
+	db, err := Open(Options{Dir: t.TempDir(), MaxRead: 1000, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func TestReadLimit(t *testing.T) {
 
 func TestReadLimitKeepsValues(t *testing.T) {
 	// Counted and uncounted iterators take turns as series come.
-	db, err := Open(Options{Dir: t.TempDir(), MaxRead: 100_000})
+	db, err := Open(Options{Dir: t.TempDir(), MaxRead: 100_000, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
