@@ -119,13 +119,14 @@ func serve(f func(*http.Request) answer) http.HandlerFunc {
 func allowOrigin(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Add("Vary", "Origin")
-	if r.Header.Get("Origin") == "" {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
 		return
 	}
 	h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, Origin")
 	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
 	h.Set("Access-Control-Expose-Headers", "Date")
-	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Origin", origin)
 }
 
 // preflight answers what a browser asks before it sends a token.
