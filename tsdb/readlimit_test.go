@@ -100,7 +100,8 @@ func TestReadLimitKeepsValues(t *testing.T) {
 func TestMetadataIsBounded(t *testing.T) {
 	var m Metadata
 	gauge := metadata.Metadata{Type: model.MetricTypeGauge, Help: "How warm it is.", Unit: "celsius"}
-	if !m.Set("temperature", gauge) || !m.Set("temperature", gauge) {
+	held, again := m.Set("temperature", gauge), m.Set("temperature", gauge)
+	if !held || !again {
 		t.Error("not held")
 	}
 	for i := range 2 * maxOfOneMetric {

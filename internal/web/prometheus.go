@@ -1,31 +1,32 @@
 package web
 
 import (
-	"fmt"
 	"net/http"
 	"time"
 
 	"nocturne/internal/web/promapi"
 )
 
-// prometheus mounts what a client of Prometheus asks for, at the paths where
-// it looks.
-func (s *Server) prometheus(mux *http.ServeMux) {
-	api := promapi.New(promapi.Options{
+// prometheus answers what a client of Prometheus asks for.
+func (s *Server) prometheus() http.Handler {
+	return promapi.New(promapi.Options{
 		DB: s.History, Metadata: s.Metadata, Targets: s.Collector.Status, Metrics: s.Metrics,
 		Rules: s.Alerts.Rules, Alerts: s.Alerts.Alerts, Interval: s.Interval, Build: s.Build, Started: s.Started,
 	})
-	mux.Handle("/api/v1/", s.may("view", api))
-	mux.Handle("GET /federate", s.may("view", api))
-	mux.Handle("OPTIONS /api/v1/", api) // asked before a token is sent
-	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "nocturne is Healthy.") })
-	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
-		if len(s.notReady(time.Now())) > 0 {
-			http.Error(w, "nocturne is not ready; /readyz says why", http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "nocturne is Ready.")
-	})
+}
+
+// healthy is healthz where a client of Prometheus looks for it.
+func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) error {
+	return text(w, "text/plain; charset=utf-8", []byte("nocturne is Healthy.\n"), nil)
+}
+
+// ready is readyz in few words, which says no more than whether.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
+	if len(s.notReady(time.Now())) > 0 {
+		http.Error(w, "Service Unavailable", http.StatusServiceUnavailable)
+		return nil
+	}
+	return text(w, "text/plain; charset=utf-8", []byte("nocturne is Ready.\n"), nil)
 }
 
 // crossOrigin refuses what another site makes a browser send. Questions of the

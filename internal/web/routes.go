@@ -75,7 +75,12 @@ func (s *Server) routes() http.Handler {
 	view("GET /admin/about", s.about)
 
 	view("GET /live", s.live)
-	s.prometheus(mux)
+	prometheus := s.prometheus()
+	mux.Handle("/api/v1/", s.may("view", prometheus))
+	mux.Handle("GET /federate", s.may("view", prometheus))
+	mux.Handle("OPTIONS /api/v1/", prometheus) // asked before a token is sent
+	open("GET /-/healthy", s.healthy)
+	open("GET /-/ready", s.ready)
 	s.api(mux)
 	open("/", func(http.ResponseWriter, *http.Request) error { return notFound{"page of that name"} })
 
