@@ -51,8 +51,14 @@ func TestLimitOnConcurrency(t *testing.T) {
 	ask := func(expr, timeout string) request {
 		return request{"/api/v1/query", values([]string{"query", expr, "time", unix(h.to), "timeout", timeout}), true}
 	}
-	done := make(chan reply, 1)
-	go func() { done <- ask(slow, "3s").do(t, us) }()
+	done := make(chan error, 1)
+	go func() {
+		res, err := http.PostForm(us+"/api/v1/query", ask(slow, "3s").form)
+		if err == nil {
+			err = res.Body.Close()
+		}
+		done <- err
+	}()
 	want := reply{http.StatusServiceUnavailable, "application/json", `{"status":"error","errorType":"timeout","error":"query timed out in query queue"}`}
 	for {
 		got := ask(`up`, "50ms").do(t, us)
@@ -60,12 +66,14 @@ func TestLimitOnConcurrency(t *testing.T) {
 			break
 		}
 		select {
-		case end := <-done:
-			t.Fatalf("the slow query has ended (%d) before one had to wait; last answer %+v", end.Status, got)
+		case err := <-done:
+			t.Fatalf("the slow query has ended (%v) before one had to wait; last answer %+v", err, got)
 		default:
 		}
 	}
-	<-done
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
 	if got := ask(`1`, "5s").do(t, us); got.Status != http.StatusOK {
 		t.Errorf("after it: %+v", got)
 	}
