@@ -106,7 +106,9 @@ type RuleStatus struct {
 	For               time.Duration
 	Interval          time.Duration // of its group
 	Labels            map[string]string
-	Health            string // "ok", "err" or "unknown" before the first evaluation
+	Annotations       map[string]string
+	KeepFor           time.Duration // keep_firing_for
+	Health            string        // "ok", "err" or "unknown" before the first evaluation
 	LastError         string
 	LastEval          time.Time
 	Duration          time.Duration // of the last evaluation

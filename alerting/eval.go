@@ -296,6 +296,6 @@ func (e *Engine) commitAll(ctx context.Context, changes []change) error {
 func (r *rule) status(every time.Duration) RuleStatus {
 	return RuleStatus{
 		File: r.file, Group: r.group, Name: r.name, Record: r.record, Query: r.query, For: r.hold, Interval: every,
-		Labels: maps.Clone(r.labels), Health: "unknown",
+		Labels: maps.Clone(r.labels), Annotations: maps.Clone(r.annotations), KeepFor: r.keep, Health: "unknown",
 	}
 }

@@ -42,6 +42,7 @@ type Options struct {
 	QueryTimeout  time.Duration // of one query, waiting included (30 s)
 	MaxSamples    int           // in memory for one query (10 million)
 	MaxConcurrent int           // queries running at once; more wait (16)
+	MaxRead       int64         // samples that one query may read in all (50 million)
 
 	// Remote has the samples read elsewhere. Retention is then 2 h unless
 	// given, and up to RetentionBehind (15 days) of what the store lacks.

@@ -18,11 +18,12 @@ var errLogWrite = errors.New("a write of the log has failed")
 // error of one log, only prints that of the other, and writes on behind a
 // record that is cut short, where a later replay ends; its counters are the
 // one place where both are seen. So they are read after each commit. As a
-// prometheus.Registerer it takes these counters and no other metric.
+// prometheus.Registerer it takes these counters and the gauge of chunks.
 type logFaults struct {
 	mu       sync.Mutex
 	counters []prometheus.Collector
-	err      error // of the first failed write
+	chunks   prometheus.Collector // the library's gauge of chunks in the head
+	err      error                // of the first failed write
 }
 
 // Register implements prometheus.Registerer.
@@ -33,11 +34,14 @@ func (f *logFaults) Register(c prometheus.Collector) error {
 		close(described)
 	}()
 	for d := range described {
-		if strings.Contains(d.String(), "writes_failed_total") {
-			f.mu.Lock()
+		f.mu.Lock()
+		switch {
+		case strings.Contains(d.String(), "writes_failed_total"):
 			f.counters = append(f.counters, c)
-			f.mu.Unlock()
+		case strings.Contains(d.String(), `"prometheus_tsdb_head_chunks"`):
+			f.chunks = c
 		}
+		f.mu.Unlock()
 	}
 	return nil
 }
@@ -63,6 +67,22 @@ func (f *logFaults) count() (n float64) {
 		}
 	}
 	return n
+}
+
+// headChunks is how many chunks the head holds.
+func (f *logFaults) headChunks() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.chunks == nil {
+		return 0
+	}
+	got := make(chan prometheus.Metric, 1)
+	f.chunks.Collect(got)
+	var m dto.Metric
+	if err := (<-got).Write(&m); err != nil {
+		return 0
+	}
+	return int64(m.GetGauge().GetValue())
 }
 
 // judge turns the end of a commit into an error unless every write so far has

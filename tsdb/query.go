@@ -59,9 +59,9 @@ func (s slots) Close() error { return nil }
 func newEngine(o Options, log *slog.Logger) *promql.Engine {
 	return promql.NewEngine(promql.EngineOpts{
 		Logger:                   log,
-		MaxSamples:               cmp.Or(o.MaxSamples, 10_000_000),
+		MaxSamples:               queryLimits(o).MaxSamples,
 		Timeout:                  queryTimeout(o),
-		ActiveQueryTracker:       make(slots, cmp.Or(o.MaxConcurrent, 16)),
+		ActiveQueryTracker:       make(slots, queryLimits(o).MaxConcurrent),
 		NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() },
 		EnableAtModifier:         true,
 		EnableNegativeOffset:     true,
@@ -116,9 +116,9 @@ func (db *DB) InstantQuery(ctx context.Context, o promql.QueryOpts, expr string,
 	ctx, cancel := db.preparing(ctx)
 	defer cancel()
 	if db.remote != nil {
-		return db.remote.prepare(db.engine.NewInstantQuery(ctx, db.inner, o, expr, t))
+		return db.remote.prepare(db.engine.NewInstantQuery(ctx, db.readable(), o, expr, t))
 	}
-	return db.engine.NewInstantQuery(ctx, db.inner, o, expr, t)
+	return db.engine.NewInstantQuery(ctx, db.readable(), o, expr, t)
 }
 
 // preparing bounds the wait for a slot before the query exists, which the
@@ -127,14 +127,17 @@ func (db *DB) preparing(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(ctx, db.timeout)
 }
 
+// readable is what one query reads, within its limit.
+func (db *DB) readable() storage.Queryable { return bounded(db.inner, db.QueryLimits().MaxRead) }
+
 // RangeQuery is InstantQuery over a range.
 func (db *DB) RangeQuery(ctx context.Context, o promql.QueryOpts, expr string, from, to time.Time, step time.Duration) (promql.Query, error) {
 	ctx, cancel := db.preparing(ctx)
 	defer cancel()
 	if db.remote != nil {
-		return db.remote.prepare(db.engine.NewRangeQuery(ctx, db.inner, o, expr, from, to, step))
+		return db.remote.prepare(db.engine.NewRangeQuery(ctx, db.readable(), o, expr, from, to, step))
 	}
-	return db.engine.NewRangeQuery(ctx, db.inner, o, expr, from, to, step)
+	return db.engine.NewRangeQuery(ctx, db.readable(), o, expr, from, to, step)
 }
 
 // Series lists the label sets that match any of the matcher sets and may have

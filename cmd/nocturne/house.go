@@ -46,6 +46,7 @@ type house struct {
 
 	state     *state.DB
 	history   *tsdb.DB
+	metadata  *tsdb.Metadata // what senders say of their metrics
 	live      *live.Window
 	ledger    *ledger.Chain
 	access    *access.Access
@@ -127,6 +128,7 @@ func (h *house) openStores() (err error) {
 		return fmt.Errorf("open history: %w", err)
 	}
 	h.onClose("history", h.history.Close)
+	h.metadata = new(tsdb.Metadata)
 	if h.live, err = live.New(live.Options{MaxSeries: h.cfg.Live.MaxSeries}); err != nil {
 		return fmt.Errorf("open live window: %w", err)
 	}
@@ -254,6 +256,7 @@ func (h *house) openWeb(lab bool) (err error) {
 	h.web, err = web.New(web.Options{
 		History: h.history, Live: h.live, Ledger: h.ledger, Access: h.access, Graph: h.graph, Collector: h.collector,
 		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector, Write: write,
+		Metrics: described(), Metadata: h.metadata, Interval: h.intervals,
 		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, Lab: lab, Log: h.log,
 	})
 	if err != nil {

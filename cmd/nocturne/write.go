@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/metadata"
+
 	"nocturne/tsdb"
 	"nocturne/tsdb/remotewrite"
 )
@@ -29,6 +32,9 @@ func (h *house) remoteWrite() (func(http.ResponseWriter, *http.Request, string),
 				return nil, err
 			}
 			return writeBatch{b}, nil
+		},
+		Metadata: func(metric string, kind model.MetricType, help, unit string) {
+			h.metadata.Set(metric, metadata.Metadata{Type: kind, Help: help, Unit: unit})
 		},
 		Log: h.log,
 	})

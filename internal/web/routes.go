@@ -5,7 +5,6 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
-	"nocturne/internal/web/promapi"
 	"nocturne/views/static"
 )
 
@@ -78,9 +77,14 @@ func (s *Server) routes() http.Handler {
 
 	view("GET /live", s.live)
 	mux.Handle("POST /api/v1/write", s.may("write", s.handle(s.write)))
-	mux.Handle("/api/v1/", s.may("view", promapi.New(s.History)))
+	prometheus := s.prometheus()
+	mux.Handle("/api/v1/", s.may("view", prometheus))
+	mux.Handle("GET /federate", s.may("view", prometheus))
+	mux.Handle("OPTIONS /api/v1/", prometheus) // asked before a token is sent
+	open("GET /-/healthy", s.healthy)
+	open("GET /-/ready", s.ready)
 	s.api(mux)
 	open("/", func(http.ResponseWriter, *http.Request) error { return notFound{"page of that name"} })
 
-	return secured(http.NewCrossOriginProtection().Handler(s.authenticated(mux)))
+	return secured(crossOrigin().Handler(s.authenticated(mux)))
 }

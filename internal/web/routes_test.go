@@ -69,6 +69,10 @@ func (e *estate) visits() map[string]visit {
 		"GET /live":          {"/live", nil, who, ok, ok},
 		"POST /api/v1/write": {"/api/v1/write", nil, who, no, no}, // no person may: TestOnlyTokensWrite
 		"/api/v1/":           {"/api/v1/query?query=1", nil, who, ok, ok},
+		"OPTIONS /api/v1/":   {"/api/v1/query", nil, http.StatusNoContent, http.StatusNoContent, http.StatusNoContent},
+		"GET /federate":      {"/federate?match[]=up", nil, who, ok, ok},
+		"GET /-/healthy":     {"/-/healthy", nil, ok, ok, ok},
+		"GET /-/ready":       {"/-/ready", nil, ok, ok, ok},
 		"GET /racks":         seen("/racks"),
 		"GET /topology":      seen("/topology"),
 		"GET /alerts":        seen("/alerts"),

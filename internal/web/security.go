@@ -45,7 +45,7 @@ func actorOf(ctx context.Context) access.Actor {
 	return a
 }
 
-// authenticated puts who asks into the context: a bearer token first, else the
+// authenticated puts who asks into the context: a token first, else the
 // session cookie. A token that is wrong is refused at once; a session that is
 // over is nobody.
 func (s *Server) authenticated(next http.Handler) http.Handler {
@@ -61,7 +61,7 @@ func (s *Server) authenticated(next http.Handler) http.Handler {
 }
 
 func (s *Server) authenticate(r *http.Request) (access.Actor, error) {
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+	if token, ok := tokenOf(r); ok {
 		a, err := s.Access.Token(token)
 		if err != nil {
 			return access.Actor{}, unauthorized{"the token is unknown, revoked or expired"}
@@ -74,6 +74,18 @@ func (s *Server) authenticate(r *http.Request) (access.Actor, error) {
 		}
 	}
 	return access.Actor{}, nil
+}
+
+// tokenOf reads a bearer token (RFC 6750), or one that stands as the password
+// of HTTP basic authentication (RFC 7617): some clients send nothing else. The
+// name beside it is not looked at.
+func tokenOf(r *http.Request) (string, bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token), true
+	}
+	_, password, ok := r.BasicAuth()
+	return password, ok
 }
 
 // may wraps a handler with the right that it needs. Nobody is sent to the
@@ -103,7 +115,7 @@ type unauthorized struct{ text string }
 func (e unauthorized) Error() string { return e.text }
 
 func wantsPage(r *http.Request) bool {
-	return !strings.HasPrefix(r.URL.Path, "/api/") && r.URL.Path != "/live" && r.Header.Get("Authorization") == ""
+	return !strings.HasPrefix(r.URL.Path, "/api/") && r.URL.Path != "/live" && r.URL.Path != "/federate" && r.Header.Get("Authorization") == ""
 }
 
 // localPath holds a path given by a client to this site.

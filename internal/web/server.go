@@ -22,7 +22,8 @@ import (
 	"nocturne/tsdb/live"
 )
 
-// Options are what the pages show and act on. All but Log are needed.
+// Options are what the pages show and act on. Those up to Inspections are
+// needed.
 type Options struct {
 	History     *tsdb.DB
 	Live        *live.Window
@@ -37,7 +38,10 @@ type Options struct {
 
 	// Write takes samples by remote write for the sender of that name. nil:
 	// there is no such path.
-	Write func(w http.ResponseWriter, r *http.Request, sender string)
+	Write    func(w http.ResponseWriter, r *http.Request, sender string)
+	Metrics  map[string][]collector.Metric // what the targets of each kind have
+	Metadata *tsdb.Metadata                // what senders say of their metrics
+	Interval func() (poll, eval time.Duration)
 
 	Build    string    // version shown, and in the live stream
 	Started  time.Time // of the program

@@ -1,8 +1,18 @@
-// Package promapi answers /api/v1/query, query_range, series, labels and
-// label/NAME/values over a tsdb.DB exactly as Prometheus does: the same
-// parameters, bodies, error types, status codes, warnings and infos, so that
-// what speaks to Prometheus speaks to nocturne.
+// Package promapi answers Prometheus' HTTP API over a tsdb.DB exactly as
+// Prometheus does: the same parameters, bodies, error types, status codes,
+// warnings and infos, so that what speaks to Prometheus speaks to nocturne.
 //
-// The reference is Prometheus v0.315 (3.x), web/api/v1. Its own package is not
-// imported because it brings scraping, discovery and remote storage along.
+//	query query_range series labels label/NAME/values   from the history
+//	format_query parse_query query_exemplars            of an expression; no exemplars are stored
+//	metadata targets targets/metadata scrape_pools      from the collector, and what senders told
+//	rules alerts alertmanagers                          from the engine of alerts
+//	status/buildinfo runtimeinfo config flags tsdb      of the program, without secrets
+//	/federate                                           the last samples, in exposition formats
+//
+// What is bounded: the time, the samples in memory, the samples read and the
+// number of queries (by tsdb), the points of a range query, the body of a form.
+//
+// The reference is Prometheus v0.315 (3.15), web and web/api/v1. Its own
+// packages are not imported because they bring scraping, discovery and remote
+// storage along. The differences are named in peer_test.go.
 package promapi

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	jsoniter "github.com/json-iterator/go"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
@@ -62,8 +63,22 @@ func appendData(b []byte, data any) []byte {
 	case []string:
 		return appendStrings(b, d)
 	}
-	panic("promapi: no encoding for this data")
+	raw, err := structures.Marshal(data)
+	if err != nil {
+		panic("promapi: no encoding for this data: " + err.Error())
+	}
+	return append(b, raw...)
 }
+
+// structures is how Prometheus encodes what is no result of a query. Unlike
+// the standard library's it leaves alone what MarshalJSON has written.
+var structures = jsoniter.ConfigCompatibleWithStandardLibrary
+
+// labelSet is a set of labels within a structure.
+type labelSet struct{ labels.Labels }
+
+// MarshalJSON writes an object without escaping HTML.
+func (s labelSet) MarshalJSON() ([]byte, error) { return appendLabels(nil, s.Labels), nil }
 
 func marshalStats(s *stats.Statistics) []byte {
 	raw, err := json.Marshal(stats.NewQueryStats(s))

@@ -23,6 +23,10 @@ func badData(err error) answer {
 	return answer{err: &apiError{"bad_data", http.StatusBadRequest, err}}
 }
 
+func internal(err error) answer {
+	return answer{err: &apiError{"internal", http.StatusInternalServerError, err}}
+}
+
 func invalid(parameter string, err error) answer {
 	return badData(fmt.Errorf("invalid parameter %q: %w", parameter, err))
 }

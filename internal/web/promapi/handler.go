@@ -6,16 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/util/annotations"
 
+	"nocturne/alerting"
+	"nocturne/collector"
 	"nocturne/tsdb"
 )
 
@@ -25,13 +23,27 @@ const maxBody = 10 << 20
 // maxPoints is how many points of one series a range query may ask for.
 const maxPoints = 11000
 
+// Options are what the API answers from. DB is needed; what else is missing
+// is answered empty.
+type Options struct {
+	DB       *tsdb.DB
+	Metadata *tsdb.Metadata                    // what senders say of their metrics
+	Targets  func() []collector.TargetStatus   // what is polled
+	Metrics  map[string][]collector.Metric     // what the targets of each kind have
+	Rules    func() []alerting.RuleStatus      // in the order of their files
+	Alerts   func() []alerting.Alert           // pending and firing
+	Interval func() (poll, eval time.Duration) // the usual ones, for status/config
+	Build    string                            // our own version
+	Started  time.Time
+}
+
 type api struct {
-	db     *tsdb.DB
+	Options
 	parser parser.Parser
 }
 
 // answer is what a request comes to: data with annotations, or an error.
-// release, if any, is called once data is no longer read.
+// Neither is 204. release, if any, is called once data is no longer read.
 type answer struct {
 	data     any
 	warnings annotations.Annotations
@@ -39,37 +51,88 @@ type answer struct {
 	release  func()
 }
 
-// New returns the handler for the paths under /api/v1/.
-func New(db *tsdb.DB) http.Handler {
-	a := &api{db: db, parser: parser.NewParser(parser.Options{})}
+// New returns the handler for the paths under /api/v1/ and for /federate.
+func New(o Options) http.Handler {
+	a := &api{Options: o, parser: parser.NewParser(parser.Options{})}
+	if a.Metadata == nil {
+		a.Metadata = new(tsdb.Metadata)
+	}
 	mux := http.NewServeMux()
 	for path, f := range map[string]func(*http.Request) answer{
-		"/api/v1/query":       a.query,
-		"/api/v1/query_range": a.queryRange,
-		"/api/v1/series":      a.series,
-		"/api/v1/labels":      a.labelNames,
+		"query":           a.query,
+		"query_range":     a.queryRange,
+		"query_exemplars": a.exemplars,
+		"format_query":    a.formatQuery,
+		"parse_query":     a.parseQuery,
+		"series":          a.series,
+		"labels":          a.labelNames,
 	} {
-		mux.HandleFunc("GET "+path, serve(f))
-		mux.HandleFunc("POST "+path, serve(f))
+		mux.HandleFunc("GET /api/v1/"+path, serve(f))
+		mux.HandleFunc("POST /api/v1/"+path, serve(f))
+		mux.HandleFunc("OPTIONS /api/v1/"+path, preflight)
 	}
-	mux.HandleFunc("GET /api/v1/label/{name}/values", serve(a.labelValues))
+	for path, f := range map[string]func(*http.Request) answer{
+		"label/{name}/values": a.labelValues,
+		"metadata":            a.metadata,
+		"targets":             a.targets,
+		"targets/metadata":    a.targetMetadata,
+		"scrape_pools":        a.scrapePools,
+		"alertmanagers":       a.alertmanagers,
+		"rules":               a.rules,
+		"alerts":              a.alerts,
+		"status/buildinfo":    a.buildInfo,
+		"status/runtimeinfo":  a.runtimeInfo,
+		"status/config":       a.config,
+		"status/flags":        a.flags,
+		"status/tsdb":         a.headStats,
+		"status/walreplay":    a.replay,
+	} {
+		mux.HandleFunc("GET /api/v1/"+path, serve(f))
+		mux.HandleFunc("OPTIONS /api/v1/"+path, preflight)
+	}
+	mux.HandleFunc("GET /federate", a.federate)
 	return mux
 }
 
 func serve(f func(*http.Request) answer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		allowOrigin(w, r)
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		ans := f(r)
 		if ans.release != nil {
 			defer ans.release()
 		}
+		if ans.err == nil && ans.data == nil {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		status, body := encode(ans, r.FormValue("query"))
 		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		if _, err := w.Write(body); err != nil {
+		if err := writeBody(w, r, status, body); err != nil {
 			slog.Debug("answer not taken", "component", "promapi", "path", r.URL.Path, "err", err)
 		}
 	}
+}
+
+// allowOrigin lets scripts of other sites read an answer, as Prometheus does.
+// They have to bring a token: cookies are never allowed along.
+func allowOrigin(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return
+	}
+	h.Set("Access-Control-Allow-Headers", "Accept, Authorization, Content-Type, Origin")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+	h.Set("Access-Control-Expose-Headers", "Date")
+	h.Set("Access-Control-Allow-Origin", origin)
+}
+
+// preflight answers what a browser asks before it sends a token.
+func preflight(w http.ResponseWriter, r *http.Request) {
+	allowOrigin(w, r)
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (a *api) query(r *http.Request) answer {
@@ -90,7 +153,7 @@ func (a *api) query(r *http.Request) answer {
 	if err != nil {
 		return badData(err)
 	}
-	q, err := a.db.InstantQuery(ctx, opts, r.FormValue("query"), at)
+	q, err := a.DB.InstantQuery(ctx, opts, r.FormValue("query"), at)
 	if err != nil {
 		return notPrepared(err)
 	}
@@ -132,7 +195,7 @@ func (a *api) queryRange(r *http.Request) answer {
 	if err != nil {
 		return badData(err)
 	}
-	q, err := a.db.RangeQuery(ctx, opts, r.FormValue("query"), from, to, step)
+	q, err := a.DB.RangeQuery(ctx, opts, r.FormValue("query"), from, to, step)
 	if err != nil {
 		return notPrepared(err)
 	}
@@ -174,83 +237,4 @@ func truncate(res *promql.Result, limit int) bool {
 		}
 	}
 	return false
-}
-
-func (a *api) series(r *http.Request) answer {
-	if err := r.ParseForm(); err != nil {
-		return badData(fmt.Errorf("error parsing form values: %w", err))
-	}
-	if len(r.Form["match[]"]) == 0 {
-		return badData(errors.New("no match[] parameter provided"))
-	}
-	sel, bad := a.selection(r, func(err error) answer { return invalid("match[]", err) })
-	if bad != nil {
-		return *bad
-	}
-	found, warnings, err := a.db.Series(r.Context(), sel.matchers, sel.from, sel.to, sel.limit)
-	if err != nil {
-		return answer{err: classify(err)}
-	}
-	return answer{data: found, warnings: warnings}
-}
-
-func (a *api) labelNames(r *http.Request) answer {
-	sel, bad := a.selection(r, badData)
-	if bad != nil {
-		return *bad
-	}
-	found, warnings, err := a.db.LabelNames(r.Context(), sel.matchers, sel.from, sel.to, sel.limit)
-	if err != nil {
-		return answer{err: classify(err)}
-	}
-	return answer{data: found, warnings: warnings}
-}
-
-func (a *api) labelValues(r *http.Request) answer {
-	name := r.PathValue("name")
-	if strings.HasPrefix(name, "U__") {
-		name = model.UnescapeName(name, model.ValueEncodingEscaping)
-	}
-	if !model.UTF8Validation.IsValidLabelName(name) {
-		return badData(fmt.Errorf("invalid label name: %q", name))
-	}
-	sel, bad := a.selection(r, badData)
-	if bad != nil {
-		return *bad
-	}
-	found, warnings, err := a.db.LabelValues(r.Context(), name, sel.matchers, sel.from, sel.to, sel.limit)
-	if err != nil {
-		return answer{err: classify(err)}
-	}
-	return answer{data: found, warnings: warnings}
-}
-
-// selection is what series, labels and label values have in common.
-type selection struct {
-	matchers [][]*labels.Matcher
-	from, to time.Time
-	limit    int
-}
-
-func (a *api) selection(r *http.Request, badMatch func(error) answer) (selection, *answer) {
-	var sel selection
-	var err error
-	if sel.limit, err = parseLimit(r); err != nil {
-		return sel, new(invalid("limit", err))
-	}
-	if sel.from, err = parseTimeParam(r, "start", minTime); err != nil {
-		return sel, new(invalid("start", err))
-	}
-	if sel.to, err = parseTimeParam(r, "end", maxTime); err != nil {
-		return sel, new(invalid("end", err))
-	}
-	if sel.matchers, err = a.parser.ParseMetricSelectors(r.Form["match[]"]); err != nil {
-		return sel, new(badMatch(err))
-	}
-	for _, set := range sel.matchers {
-		if !slices.ContainsFunc(set, func(m *labels.Matcher) bool { return m != nil && !m.Matches("") }) {
-			return sel, new(badMatch(errors.New("match[] must contain at least one non-empty matcher")))
-		}
-	}
-	return sel, nil
 }

@@ -32,7 +32,7 @@ func small(t *testing.T) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(db)
+	return New(Options{DB: db})
 }
 
 func get(t *testing.T, h http.Handler, path string, kv ...string) (int, string) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,7 +24,7 @@ func tableRequests(h history) []request {
 		for i := 0; i < len(kv); i += 2 {
 			form.Add(kv[i], kv[i+1])
 		}
-		return request{"/api/v1/" + path, form}
+		return request{"/api/v1/" + path, form, false}
 	}
 	instant := func(expr string) request { return q("query", "query", expr, "time", at) }
 	ranged := func(expr string, kv ...string) request {
@@ -58,36 +59,107 @@ func tableRequests(h history) []request {
 		q("label/ifName/values"), q("label/__name__/values"), q("label/nothing/values"), q("label/instance/values", "match[]", "up"), q("label/le/values", "match[]", "up", "match[]", "latency_bucket"),
 		q("label/site/values", "match[]", "{}"), q("label/site/values", "match[]", "up{"), q("label/site/values", "end", "x"), q("label/site/values", "start", "1", "end", "2"),
 		q("labels", "start", minTime.Format(time.RFC3339Nano), "end", maxTime.Format(time.RFC3339Nano)),
+		instant(`native`), instant(`custom`), instant(`native[2m]`), ranged(`native`), ranged(`custom`, "step", "7"), instant(`histogram_quantile(0.9, native)`),
+		ranged(`rate(native[5m])`), ranged(`ending`), instant(`ending[10m]`), instant(`{"température"!=""}`), instant(`rate(up[5m])`), instant(`quantile(2, up)`),
+		instant(`histogram_quantile(0.9, latency_bucket{instance="leaf1"})`), ranged(`histogram_quantile(0.9, latency_bucket)`), ranged(`native + up`), ranged(`sum({__name__=~"native|up"})`), instant(`double_exponential_smoothing(up[5m], 0.5, 0.5)`),
+		instant(`limitk(2, up)`), instant(`info(up)`), instant(`sort_by_label(up, "instance")`), instant(`up[5m:]`), instant(`up @ start()`), instant(`sum(up) by (instance) fill(0)`),
+		q("query", "query", "up", "time", at, "limit", "2"), q("query", "query", "up", "time", at, "limit", "-1"), q("query", "query", "up", "time", at, "limit", "x"),
+		ranged(`up`, "limit", "3"), ranged(`up`, "limit", "0"), ranged(`sum(up)`, "limit", "3"), q("query", "query", "up[5m]", "time", at, "limit", "1"),
+		q("query", "query", "up", "time", at, "lookback_delta", "1s"), q("query", "query", "up", "time", at, "lookback_delta", "x"), q("query", "query", "up", "time", at, "lookback_delta", "1h"),
+		q("query", "query", "up", "time", at, "stats", "true"), q("query", "query", "up", "time", at, "stats", "all"), ranged(`up`, "stats", "all"), ranged(`up`, "stats", "yes"),
+		q("series", "match[]", "up", "limit", "2"), q("series", "match[]", "up", "match[]", "temperature", "limit", "7"), q("series", "match[]", "up", "limit", "x"),
+		q("labels", "limit", "2"), q("labels", "match[]", "up", "match[]", "native", "limit", "1"), q("label/instance/values", "limit", "2"), q("label/instance/values", "limit", "-2"),
+		q("label/temp%C3%A9rature/values"), q("label/U__temp_e9_rature/values"), q("label/%FF/values"), q("label/a b/values"), q("label/__name__/values", "match[]", `{instance="leaf1"}`),
+		q("format_query", "query", "sum by(instance)(rate(up[5m]))>0 and vector(1)"), q("format_query", "query", "up{"), q("format_query"),
+		q("format_query", "query", strings.Repeat("sum(rate(ifHCInOctets{instance=\"leaf1\",job='snmp'}[5m])) + ", 3)+"1"),
+		q("parse_query", "query", "up{"), q("parse_query"), q("query_exemplars", "query", "up"), q("query_exemplars", "query", "1"), q("query_exemplars"),
+		q("query_exemplars", "query", "up{"), q("query_exemplars", "query", "up", "start", to, "end", from), q("query_exemplars", "query", "up", "start", "x"),
+		q("query_exemplars", "query", "rate(up[5m])", "start", from, "end", to),
+		q("metadata"), q("metadata", "limit", "x"), q("metadata", "limit_per_metric", "x"), q("metadata", "metric", "up", "limit", "1"),
+		q("targets"), q("targets", "state", "active"), q("targets", "state", "dropped"), q("targets", "state", "any"), q("targets", "state", "none", "scrapePool", "x"),
+		q("targets/metadata"), q("targets/metadata", "limit", "x"), q("targets/metadata", "match_target", "{"), q("targets/metadata", "match_target", `{job="x"}`),
+		q("scrape_pools"), q("alertmanagers"), q("alerts"), q("rules"), q("rules", "type", "alert"), q("rules", "type", "x"), q("rules", "match[]", "{"), q("rules", "exclude_alerts", "x"),
+		q("rules", "group_limit", "0"), q("rules", "group_limit", "x"), q("rules", "group_next_token", "x"), q("rules", "group_limit", "1"),
+		q("status/tsdb"), q("status/tsdb", "limit", "2"), q("status/tsdb", "limit", "0"), q("status/tsdb", "limit", "x"), q("status/tsdb", "limit", "10001"),
+		q("status/walreplay"), q("nothing"), q("label/x"), q("status/nothing"),
+	}
+	for _, expr := range []string{
+		`sum by (a, b) (up)`, `topk without (x) (5, up)`, `up * on (instance) group_left (job) temperature`, `up + ignoring (job) temperature > bool 3`,
+		`rate(up{a=~"<b>",c!="d"}[5m] offset -1h)`, `max_over_time(up[1h:30s] @ end())`, `-(1.5 + 2e9)`, `"text <>"`, `up @ 12.5`, `label_replace(up, "a", "b", "c", "d")`,
+		`time()`, `vector(1)`, `{"a b", "c d"="e"}`, `up and on () vector(NaN)`, `up[5m:]`, `quantile_over_time(0.5, up[1m])`,
+	} {
+		list = append(list, q("parse_query", "query", expr), q("format_query", "query", expr))
+	}
+	for i, r := range list {
+		if i%2 == 0 && formed[r.path] {
+			list[i].post = true
+		}
 	}
 	return list
 }
 
-// randomRequests are n queries built at random that all parse.
+// formed are the paths that take a POSTed form.
+var formed = map[string]bool{
+	"/api/v1/query": true, "/api/v1/query_range": true, "/api/v1/series": true, "/api/v1/labels": true,
+	"/api/v1/query_exemplars": true, "/api/v1/format_query": true, "/api/v1/parse_query": true,
+}
+
+// randomRequests are n requests to any path, some of them broken.
 func randomRequests(r *rand.Rand, h history, n int) []request {
 	var list []request
 	span := h.to.Sub(h.from)
 	for range n {
-		// Milliseconds that no sample has: those are 1 to 996.
-		at := h.from.Add(time.Duration(r.Int64N(int64(span/time.Second)))*time.Second + 998*time.Millisecond)
-		form := url.Values{"query": {expression(r, 3)}}
-		path := "/api/v1/query"
-		if r.IntN(2) == 0 {
-			path = "/api/v1/query_range"
-			form.Set("start", unix(at))
-			form.Set("end", unix(at.Add(time.Duration(r.IntN(1800))*time.Second)))
-			form.Set("step", fmt.Sprintf("%ds", 1+r.IntN(300)))
-		} else {
+		at := h.from.Add(time.Duration(r.Int64N(int64(span/time.Millisecond))) * time.Millisecond)
+		later := at.Add(time.Duration(r.IntN(1800)) * time.Second)
+		form := url.Values{}
+		path := pick(r, "query", "query", "query", "query_range", "query_range", "query_range", "series", "labels", "label/instance/values", "label/__name__/values",
+			"query_exemplars", "format_query", "parse_query", "status/tsdb")
+		switch {
+		case path == "query":
+			form.Set("query", expression(r, 3))
 			form.Set("time", unix(at))
+		case path == "query_range":
+			form.Set("query", expression(r, 3))
+			form.Set("start", unix(at))
+			form.Set("end", unix(later))
+			form.Set("step", fmt.Sprintf("%ds", 1+r.IntN(300)))
+		case path == "status/tsdb":
+			form.Set("limit", strconv.Itoa(1+r.IntN(20)))
+		case strings.HasSuffix(path, "_query"), path == "query_exemplars":
+			form.Set("query", expression(r, 3))
+		default:
+			for range r.IntN(3) {
+				form.Add("match[]", selector(r))
+			}
+			form.Set("start", unix(at))
+			form.Set("end", unix(later))
 		}
-		list = append(list, request{path, form})
+		vary(r, form)
+		q := request{"/api/v1/" + path, form, false}
+		q.post = formed[q.path] && r.IntN(2) == 0
+		list = append(list, q)
 	}
 	return list
+}
+
+// vary adds what a request may have besides, and breaks one in ten.
+func vary(r *rand.Rand, form url.Values) {
+	if r.IntN(5) == 0 {
+		form.Set(pick(r, "limit", "limit", "lookback_delta", "stats"), pick(r, "1", "2", "7", "40s", "all"))
+	}
+	if expr := form.Get("query"); r.IntN(10) == 0 && expr != "" {
+		at := r.IntN(len(expr))
+		form.Set("query", expr[:at]+pick(r, "", "{", "\"", "5m", " by ", "\x00", "é", "@")+expr[at+r.IntN(len(expr)-at):])
+	}
+	if r.IntN(20) == 0 {
+		form.Set(pick(r, "start", "end", "step", "time", "timeout"), pick(r, "", "x", "-1", "1e400", "NaN", "5m"))
+	}
 }
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
 func selector(r *rand.Rand) string {
-	name := pick(r, "ifHCInOctets", "up", "temperature", "odd_values", "latency_bucket")
+	name := pick(r, "ifHCInOctets", "up", "temperature", "odd_values", "latency_bucket", "native", "custom", "ending")
 	return name + pick(r, "", `{instance="leaf1"}`, `{instance=~"leaf[123]"}`, `{instance!="leaf2"}`, `{job!~"linux|x"}`, `{ifName="Ethernet<2>&"}`)
 }
 
