@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/prometheus/model/labels"
 	library "github.com/prometheus/prometheus/tsdb"
 
 	"nocturne/internal/need"
@@ -65,6 +66,12 @@ func TestBackupUnderIngest(t *testing.T) {
 // killed for it: what a kill may lose would differ from what a picture holds.
 func history(t *testing.T, n int) string {
 	t.Helper()
+	return historyOf(t, "s", n)
+}
+
+// historyOf is history, of another metric.
+func historyOf(t *testing.T, metric string, n int) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "history")
 	o := library.DefaultOptions()
 	o.NoLockfile = true
@@ -79,7 +86,7 @@ func history(t *testing.T, n int) string {
 	app := db.Appender(t.Context())
 	for i := range n {
 		s := sample(i)
-		if _, err := app.Append(0, s.Labels, s.T, s.V); err != nil {
+		if _, err := app.Append(0, labels.NewBuilder(s.Labels).Set("__name__", metric).Labels(), s.T, s.V); err != nil {
 			t.Fatal(err)
 		}
 		if i%(100*childSeries) > 0 {

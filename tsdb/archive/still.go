@@ -61,7 +61,7 @@ func (s *Still) Close() error {
 // from log to block meanwhile is in both, never in none. Pictures left by
 // processes that were killed are removed.
 func Hold(dir string) (*Still, error) {
-	if err := sweep(dir); err != nil {
+	if err := sweep(dir, stillPrefix); err != nil {
 		return nil, fmt.Errorf("remove old pictures in %s: %w", dir, err)
 	}
 	to, err := os.MkdirTemp(dir, stillPrefix)
@@ -79,9 +79,9 @@ func Hold(dir string) (*Still, error) {
 	return s, nil
 }
 
-// sweep removes pictures that nobody holds.
-func sweep(dir string) error {
-	old, err := filepath.Glob(filepath.Join(dir, stillPrefix+"*"))
+// sweep removes the folders of a prefix whose lock nobody holds.
+func sweep(dir, prefix string) error {
+	old, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
 	if err != nil {
 		return err
 	}
