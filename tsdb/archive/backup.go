@@ -138,7 +138,7 @@ func (b *run) list() ([]file, error) {
 			return err
 		}
 		rel, err := filepath.Rel(b.from, p)
-		if err != nil || rel == lockName {
+		if err != nil || rel == heldName {
 			return err
 		}
 		st, err := e.Info()

@@ -31,7 +31,7 @@ func NewStage(history string) (*Stage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make ready for new blocks: %w", err)
 	}
-	lock, _, err := fileutil.Flock(filepath.Join(dir, lockName))
+	lock, _, err := fileutil.Flock(filepath.Join(dir, heldName))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make ready for new blocks in %s: %w", history, err), os.RemoveAll(dir))
 	}

@@ -18,7 +18,10 @@ import (
 
 const (
 	stillPrefix = "still-"
-	lockName    = "lock"
+	// heldName is locked while somebody uses the folder; "lock" would keep it
+	// from being opened as a store.
+	heldName = "held"
+	lockName = "lock"
 	// attempts at a listing that did not change while its files were linked. A
 	// server changes its files once in minutes.
 	attempts = 100
@@ -68,7 +71,7 @@ func Hold(dir string) (*Still, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take a picture of %s: %w", dir, err)
 	}
-	lock, _, err := fileutil.Flock(filepath.Join(to, lockName))
+	lock, _, err := fileutil.Flock(filepath.Join(to, heldName))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("take a picture of %s: %w", dir, err), os.RemoveAll(to))
 	}
@@ -86,7 +89,7 @@ func sweep(dir, prefix string) error {
 		return err
 	}
 	for _, p := range old {
-		lock, _, err := fileutil.Flock(filepath.Join(p, lockName))
+		lock, _, err := fileutil.Flock(filepath.Join(p, heldName))
 		if err != nil {
 			continue // held, or just being made
 		}
