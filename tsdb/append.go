@@ -39,7 +39,7 @@ var (
 // out. An error means that none was stored; it is final once a sync of the
 // log has failed.
 func (db *DB) Append(ctx context.Context, samples []Sample) (AppendResult, error) {
-	if _, err := db.logs.state(); err != nil {
+	if err := db.readOnly(); err != nil {
 		return AppendResult{}, err
 	}
 	if err := ctx.Err(); err != nil {

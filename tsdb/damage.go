@@ -1,7 +1,6 @@
 package tsdb
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
 
@@ -21,15 +19,18 @@ const (
 	damagedSuffix = ".damaged"
 	openingName   = "log-opening"
 	keptLogPrefix = "damaged-log-"
+	// checkpointPrefix begins the names of checkpoint folders in wal.
+	checkpointPrefix = "checkpoint."
 )
 
 // blockName is a ULID, as every block folder is called.
 var blockName = regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{26}$`)
 
 var (
-	blocksAside = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="block"}`)
-	pointsAside = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="checkpoint"}`)
-	logsAside   = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="log"}`)
+	blocksAside   = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="block"}`)
+	pointsAside   = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="checkpoint"}`)
+	mappedDropped = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="mapped_chunks"}`)
+	logsAside     = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="log"}`)
 )
 
 // setDamagedAside renames the blocks that do not open and the checkpoints that
@@ -37,25 +38,11 @@ var (
 // returns their new names. The library takes a damaged checkpoint for a
 // damaged segment of the same number and deletes the log after it.
 func setDamagedAside(dir string, log *slog.Logger) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	aside, err := (&blockChecks{dir: dir, log: log}).pass()
 	if err != nil {
 		return nil, err
 	}
-	var aside []string
-	for _, e := range entries {
-		if !e.IsDir() || !blockName.MatchString(e.Name()) {
-			continue
-		}
-		if cause := checkBlock(filepath.Join(dir, e.Name()), log); cause != nil {
-			blocksAside.Inc()
-			log.Error("damaged block set aside: its samples are not seen", "block", e.Name()+damagedSuffix, "err", cause)
-			if err := setAside(dir, e.Name()); err != nil {
-				return nil, err
-			}
-			aside = append(aside, e.Name()+damagedSuffix)
-		}
-	}
-	points, err := filepath.Glob(filepath.Join(dir, "wal", "checkpoint.[0-9]*[0-9]"))
+	points, err := filepath.Glob(filepath.Join(dir, "wal", checkpointPrefix+"[0-9]*[0-9]"))
 	if err != nil {
 		return nil, err
 	}
@@ -79,27 +66,6 @@ func setAside(dir, name string) error {
 		return err
 	}
 	return syncFolder(filepath.Dir(from))
-}
-
-// checkBlock reads what the library reads of a block at opening, and the
-// name and times in meta.json, which has no checksum.
-func checkBlock(dir string, log *slog.Logger) error {
-	raw, err := os.ReadFile(filepath.Join(dir, "meta.json"))
-	if err != nil {
-		return err
-	}
-	var meta tsdb.BlockMeta
-	if err := json.Unmarshal(raw, &meta); err != nil {
-		return fmt.Errorf("meta.json: %w", err)
-	}
-	if meta.ULID.String() != filepath.Base(dir) || meta.MinTime >= meta.MaxTime {
-		return fmt.Errorf("meta.json: block %s from %d to %d", meta.ULID, meta.MinTime, meta.MaxTime)
-	}
-	b, err := tsdb.OpenBlock(log, dir, nil, nil)
-	if err != nil {
-		return err
-	}
-	return b.Close()
 }
 
 func checkCheckpoint(dir string) error {

@@ -107,8 +107,11 @@ func TestDamagedLogIsKept(t *testing.T) {
 	}
 	db = open(t, dir)
 	left := value(t, db, `count_over_time(up[1h])`, now.Add(2*time.Minute))
-	if left <= 0 || left >= 100 {
-		t.Errorf("%g of 100 samples are left, want those before the damage", left)
+	if left != 99 {
+		t.Errorf("%g of 100 samples are left, want all but the one whose record is damaged", left)
+	}
+	if lost := db.Stats().Lost; len(lost) != 1 || lost[0].Bytes == 0 || lost[0].To.Sub(lost[0].From) != 2*time.Second {
+		t.Errorf("lost %+v, want the second before and after the damaged record", lost)
 	}
 	aside := db.Stats().SetAside
 	if len(aside) != 1 {

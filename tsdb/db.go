@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
@@ -30,6 +30,8 @@ const (
 	stripes = 1024
 	// chunkBuffer is what the head gathers before it writes mapped chunks.
 	chunkBuffer = 256 << 10
+	// defaultMinFree is four segments of the log.
+	defaultMinFree = 4 * segmentBytes
 )
 
 // Options say where samples are kept and how much a query may take. The zero
@@ -43,18 +45,27 @@ type Options struct {
 	QueryTimeout  time.Duration // of one query, waiting included (30 s)
 	MaxSamples    int           // in memory for one query (10 million)
 	MaxConcurrent int           // queries running at once; more wait (16)
+	MinFree       int64         // bytes of the disk that are left free; see ErrReadOnly (64 MiB)
+
+	segment int // bytes of a log segment, for tests
 }
 
 // DB is a store of samples on disk.
 type DB struct {
 	log     *slog.Logger
+	options Options
 	lock    fileutil.Releaser
-	inner   *tsdb.DB
+	inner   *held
 	engine  *promql.Engine
 	timeout time.Duration // of one query
 	logs    *logSync
-	aside   []string
+	room    *room
+	checks  *blockChecks
 	results appendTotals
+
+	mu    sync.Mutex // guards below
+	aside []string
+	lost  []LostLog
 }
 
 // Open opens the store in o.Dir and replays its log. A second process is
@@ -63,7 +74,7 @@ func Open(o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("open history: no folder given")
 	}
-	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 {
+	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 || o.MinFree < 0 {
 		return nil, fmt.Errorf("open history %s: negative option", o.Dir)
 	}
 	log := cmp.Or(o.Log, slog.Default()).With("component", "tsdb")
@@ -80,54 +91,30 @@ func Open(o Options) (*DB, error) {
 }
 
 func openLocked(o Options, log *slog.Logger) (*DB, error) {
-	aside, err := setDamagedAside(o.Dir, log)
-	if err != nil {
-		return nil, err
-	}
-	inner, cut, err := openRepaired(o, log)
+	o.MinFree = cmp.Or(o.MinFree, defaultMinFree)
+	room, faults := newRoom(o.Dir, o.MinFree, log), new(logFaults)
+	inner, found, err := openStore(o, room, faults, log)
 	if err != nil {
 		return nil, err
 	}
 	db := &DB{
 		log:     log,
-		inner:   inner,
+		options: o,
+		inner:   newHeld(inner, faults),
+		room:    room,
+		checks:  &blockChecks{dir: o.Dir, log: log},
 		engine:  newEngine(o, log),
 		timeout: queryTimeout(o),
 		logs:    newLogSync(o.Dir),
-		aside:   append(aside, cut...),
+		aside:   found.aside,
+		lost:    found.lost,
 	}
 	// The library's new segments and what a repair wrote are durable before
 	// the first sample is.
-	if err := db.logs.sync(); err != nil {
+	if err := db.logs.sync(); err != nil && !diskFull(err) {
 		return nil, errors.Join(err, inner.Close())
 	}
 	return db, nil
-}
-
-// openRepaired opens the library's store, again after each repair of a log:
-// one that cut the log of samples in order has not read the log of late ones,
-// and would drop it at the next compaction.
-func openRepaired(o Options, log *slog.Logger) (*tsdb.DB, []string, error) {
-	var aside []string
-	for range 1 + len(logFolders) {
-		kept, err := keepLogs(o.Dir, log)
-		if err != nil {
-			return nil, nil, err
-		}
-		inner, err := tsdb.Open(o.Dir, log, nil, settings(o), nil)
-		if err != nil {
-			return nil, nil, err // the links stay for the next opening to judge
-		}
-		cut, err := kept.settle(log.With("newest_sample_left", time.UnixMilli(inner.Head().MaxTime()).UTC()))
-		if err == nil && len(cut) == 0 {
-			return inner, aside, nil
-		}
-		aside = append(aside, cut...)
-		if err := errors.Join(err, inner.Close()); err != nil {
-			return nil, nil, err
-		}
-	}
-	return nil, nil, fmt.Errorf("the log is damaged after each repair; see %v", aside)
 }
 
 // blockDuration lets a block hold two full chunks of each series. What the
@@ -146,7 +133,7 @@ func settings(o Options) *tsdb.Options {
 	retention := cmp.Or(o.Retention, 15*24*time.Hour)
 	s := tsdb.DefaultOptions()
 	s.NoLockfile = true // DB holds the lock from before the blocks are checked
-	s.WALSegmentSize = segmentBytes
+	s.WALSegmentSize = cmp.Or(o.segment, segmentBytes)
 	s.WALCompression = compression.Snappy
 	s.RetentionDuration = retention.Milliseconds()
 	block := blockDuration(o.Interval)
@@ -160,7 +147,7 @@ func settings(o Options) *tsdb.Options {
 
 // Close syncs the log and closes the store.
 func (db *DB) Close() error {
-	err := errors.Join(db.logs.sync(), db.engine.Close(), db.inner.Close(), db.lock.Release())
+	err := errors.Join(db.logs.sync(), db.engine.Close(), db.inner.Close(), db.logs.close(), db.lock.Release())
 	if err != nil {
 		return fmt.Errorf("close history: %w", err)
 	}
@@ -168,21 +155,55 @@ func (db *DB) Close() error {
 }
 
 // Run syncs the log every 500 ms until ctx ends, so that a sample is on disk
-// at most that long after Append. It returns early when a sync fails; Append
-// and Synced answer with the same error from then on.
+// at most that long after Append, looks through the blocks once a minute, and
+// watches the room on the disk. It does not end when a sync fails: Append,
+// Synced and Stats tell, and queries go on.
 func (db *DB) Run(ctx context.Context) error {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { db.watchRoom(ctx) })
+	parts.Go(func() { db.checkBlocks(ctx) })
 	tick := time.NewTicker(syncInterval)
 	defer tick.Stop()
+	var told error
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := db.logs.sync(); err != nil {
-				return err
+		}
+		err := db.logs.sync()
+		if err != nil && told == nil {
+			db.log.Error("no sample is acknowledged any more", "err", err)
+		}
+		told = err
+	}
+}
+
+func (db *DB) checkBlocks(ctx context.Context) {
+	tick := time.NewTicker(blockCheckInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := db.CheckBlocks(); err != nil {
+				db.log.Error("check blocks", "err", err)
 			}
 		}
 	}
+}
+
+// CheckBlocks looks through the blocks now, as Run does once a minute: damaged
+// ones are set aside, and the library stops answering from them within a
+// minute.
+func (db *DB) CheckBlocks() error {
+	aside, err := db.checks.pass()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.aside = append(db.aside, aside...)
+	return err
 }
 
 // Synced returns once all that was appended before the call is on disk.
@@ -193,62 +214,6 @@ func (db *DB) Synced(ctx context.Context) error {
 
 // Queryable gives read access to the samples, for PromQL engines of others.
 func (db *DB) Queryable() storage.Queryable { return db.inner }
-
-// Stats say what the store holds and how it fares.
-type Stats struct {
-	Series   uint64    // in the head
-	Blocks   int       // on disk
-	MinTime  time.Time // of the samples held; zero when there are none
-	MaxTime  time.Time
-	Appended AppendResult // totals since Open
-	SetAside []string     // names in Dir of what was damaged at Open
-	LastSync time.Time
-	SyncErr  error // why nothing is acknowledged any more
-}
-
-// Stats returns the present figures.
-func (db *DB) Stats() Stats {
-	s := Stats{
-		Series:   db.inner.Head().NumSeries(),
-		Blocks:   len(db.inner.Blocks()),
-		Appended: db.results.load(),
-		SetAside: db.aside,
-	}
-	s.LastSync, s.SyncErr = db.logs.state()
-	head := db.inner.Head()
-	lo, hi, any := head.MinTime(), head.MaxTime(), head.MinTime() <= head.MaxTime()
-	for _, b := range db.inner.Blocks() {
-		m := b.Meta()
-		if !any {
-			lo, hi, any = m.MinTime, m.MaxTime-1, true
-			continue
-		}
-		lo, hi = min(lo, m.MinTime), max(hi, m.MaxTime-1)
-	}
-	if any {
-		s.MinTime, s.MaxTime = time.UnixMilli(lo).UTC(), time.UnixMilli(hi).UTC()
-	}
-	return s
-}
-
-// appendTotals are AppendResults summed up, kept apart for each DB.
-type appendTotals struct{ appended, duplicate, outOfOrder, invalid atomic.Int64 }
-
-func (t *appendTotals) add(r AppendResult) {
-	t.appended.Add(int64(r.Appended))
-	t.duplicate.Add(int64(r.Duplicate))
-	t.outOfOrder.Add(int64(r.OutOfOrder))
-	t.invalid.Add(int64(r.Invalid))
-}
-
-func (t *appendTotals) load() AppendResult {
-	return AppendResult{
-		Appended:   int(t.appended.Load()),
-		Duplicate:  int(t.duplicate.Load()),
-		OutOfOrder: int(t.outOfOrder.Load()),
-		Invalid:    int(t.invalid.Load()),
-	}
-}
 
 // syncFolder makes the names in a folder durable.
 func syncFolder(dir string) error {

@@ -33,6 +33,15 @@ func reopen(t *testing.T, db *DB, dir string) *DB {
 	return open(t, dir)
 }
 
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in 20 s: %s", what)
+		}
+	}
+}
+
 func appendAll(t *testing.T, db *DB, s ...Sample) AppendResult {
 	t.Helper()
 	r, err := db.Append(t.Context(), s)
@@ -112,8 +121,13 @@ func TestFailedSyncStopsAcknowledging(t *testing.T) {
 	db.logs.fsync = func(*os.File) error { return broken }
 	s.T++
 	appendAll(t, db, s)
-	if err := db.Run(t.Context()); !errors.Is(err, broken) {
-		t.Fatalf("Run: %v, want the sync's error", err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- db.Run(ctx) }()
+	eventually(t, "Run's sync fails", func() bool { return db.Stats().SyncErr != nil })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatalf("Run: %v, want it to go on without samples", err)
 	}
 	db.logs.fsync = real // a later sync would lie
 	if _, err := db.Append(t.Context(), []Sample{s}); !errors.Is(err, broken) {
@@ -122,8 +136,8 @@ func TestFailedSyncStopsAcknowledging(t *testing.T) {
 	if err := db.Synced(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("Synced: %v, want the sync's error", err)
 	}
-	if err := db.Stats().SyncErr; !errors.Is(err, broken) {
-		t.Errorf("Stats: %v, want the sync's error", err)
+	if s := db.Stats(); !errors.Is(s.SyncErr, broken) || !errors.Is(s.ReadOnly, ErrReadOnly) {
+		t.Errorf("Stats: %v and %v, want the sync's error and ErrReadOnly", s.SyncErr, s.ReadOnly)
 	}
 }
 

@@ -32,13 +32,18 @@ var (
 // last pass, and its folder when there is a new one. Syncing through a file
 // of our own works since the kernel syncs the inode, whoever wrote it.
 type logSync struct {
+	dir     string
 	folders []*logFolder
 	writes  atomic.Uint64 // appends that the library has written
 	failed  atomic.Pointer[error]
+	lack    atomic.Pointer[error] // a sync failed for want of room; see startOver
 
-	mu   sync.Mutex // one pass at a time; guards below and the folders
-	done uint64     // value of writes that is on disk
-	last time.Time
+	mu    sync.Mutex // one pass at a time; guards below and the folders
+	done  uint64     // value of writes that is on disk
+	last  time.Time
+	sizes map[string]int64 // on disk, by path in dir; see logSizesName
+	noted time.Time        // when sizes were last written
+	notes *os.File
 	// fsync is (*os.File).Sync; a test makes it fail.
 	fsync func(*os.File) error
 }
@@ -47,14 +52,47 @@ type logFolder struct {
 	path    string
 	segment int   // the newest segment that is on disk
 	size    int64 // and how much of it
+	// file is that segment. It stays open since the kernel tells an error of
+	// writing to each file that was open at the time, and else to one: the
+	// library, which syncs a segment that is full, only logs it.
+	file *os.File
 }
 
 func newLogSync(dir string) *logSync {
-	l := &logSync{fsync: (*os.File).Sync}
+	l := &logSync{dir: dir, sizes: map[string]int64{}, fsync: (*os.File).Sync}
 	for _, name := range logFolders {
 		l.folders = append(l.folders, &logFolder{path: filepath.Join(dir, name), segment: -1})
 	}
 	return l
+}
+
+// close makes the last writes durable and closes the files.
+func (l *logSync) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.pass()
+	if err == nil {
+		l.note(true)
+	}
+	for _, f := range l.folders {
+		if f.file != nil {
+			err = errors.Join(err, f.file.Close())
+			f.file = nil
+		}
+	}
+	if l.notes != nil {
+		err = errors.Join(err, l.notes.Close())
+		l.notes = nil
+	}
+	return err
+}
+
+// full returns why the last sync failed, if it was for want of room.
+func (l *logSync) full() error {
+	if err := l.lack.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // wrote notes an append whose records are in the files.
@@ -64,6 +102,9 @@ func (l *logSync) wrote() { l.writes.Add(1) }
 func (l *logSync) state() (time.Time, error) {
 	if err := l.failed.Load(); err != nil {
 		return time.Time{}, *err
+	}
+	if err := l.full(); err != nil {
+		return time.Time{}, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,7 +119,7 @@ func (l *logSync) synced(ctx context.Context) error {
 	want := l.writes.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.done >= want && l.failed.Load() == nil {
+	if l.done >= want && l.failed.Load() == nil && l.full() == nil {
 		return nil
 	}
 	return l.pass()
@@ -97,18 +138,57 @@ func (l *logSync) pass() error {
 	if err := l.failed.Load(); err != nil {
 		return *err
 	}
+	if err := l.full(); err != nil {
+		return err
+	}
 	start, writes := time.Now(), l.writes.Load()
+	turned := false
 	for _, f := range l.folders {
+		was := f.segment
 		if err := f.sync(l.fsync); err != nil {
-			err = fmt.Errorf("sync log, nothing more is acknowledged until a restart: %w", err)
-			l.failed.Store(&err)
-			syncFailures.Inc()
-			return err
+			return l.fail(err)
+		}
+		turned = turned || f.segment != was
+		if f.segment >= 0 {
+			l.sizes[relative(l.dir, segmentPath(f.path, f.segment))] = f.size
 		}
 	}
 	l.done, l.last = writes, time.Now()
 	syncSeconds.UpdateDuration(start)
+	if turned {
+		l.sizes = l.finishedSizes()
+	}
+	l.note(turned)
 	return nil
+}
+
+func (l *logSync) fail(err error) error {
+	syncFailures.Inc()
+	if diskFull(err) {
+		err = fmt.Errorf("sync log, nothing more is acknowledged until there is room: %w", errors.Join(ErrReadOnly, err))
+		l.lack.Store(&err)
+		return err
+	}
+	err = fmt.Errorf("sync log, nothing more is acknowledged until a restart: %w", errors.Join(ErrReadOnly, err))
+	l.failed.Store(&err)
+	return err
+}
+
+// note writes the sizes down, often enough when now is false. That it fails is
+// no fault: what was noted before stays true.
+func (l *logSync) note(now bool) {
+	if !now && time.Since(l.noted) < syncInterval/2 {
+		return
+	}
+	var err error
+	if l.notes == nil {
+		if l.notes, err = os.OpenFile(filepath.Join(l.dir, logSizesName), os.O_CREATE|os.O_WRONLY, 0o666); err != nil {
+			return
+		}
+	}
+	if err = writeLogSizes(l.notes, l.sizes); err == nil {
+		l.noted = time.Now()
+	}
 }
 
 func (f *logFolder) sync(fsync func(*os.File) error) error {
@@ -116,42 +196,46 @@ func (f *logFolder) sync(fsync func(*os.File) error) error {
 	if err != nil {
 		return err
 	}
-	newest, size := f.segment, f.size
+	was := f.segment
 	for _, n := range segments {
-		got, err := syncSegment(filepath.Join(f.path, fmt.Sprintf("%08d", n)), n == f.segment, f.size, fsync)
-		if errors.Is(err, fs.ErrNotExist) {
+		if err := f.turn(n); errors.Is(err, fs.ErrNotExist) {
 			continue // truncated meanwhile: its samples are in a block or a checkpoint
+		} else if err != nil {
+			return err
 		}
+		st, err := f.file.Stat()
 		if err != nil {
 			return err
 		}
-		newest, size = n, got
-	}
-	if newest != f.segment {
-		if err := syncFolder(f.path); err != nil {
+		if st.Size() == f.size {
+			continue
+		}
+		if err := fsync(f.file); err != nil {
 			return err
 		}
+		f.size = st.Size()
 	}
-	f.segment, f.size = newest, size
+	if f.segment != was {
+		return syncFolder(f.path)
+	}
 	return nil
 }
 
-// syncSegment syncs a segment and returns the size of what is durable. A
-// segment known to be durable at its present size is left alone.
-func syncSegment(path string, known bool, size int64, fsync func(*os.File) error) (int64, error) {
-	file, err := os.Open(path)
+// turn opens segment n, of which nothing is known to be on disk, and closes
+// the one before, of which all is.
+func (f *logFolder) turn(n int) error {
+	if n == f.segment && f.file != nil {
+		return nil
+	}
+	file, err := os.Open(segmentPath(f.path, n))
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return 0, err
+	if f.file != nil {
+		err = f.file.Close()
 	}
-	if known && st.Size() == size {
-		return size, nil
-	}
-	return st.Size(), fsync(file)
+	f.segment, f.size, f.file = n, -1, file
+	return err
 }
 
 // segmentsFrom lists a log's segments from number first on, oldest first.
@@ -172,3 +256,5 @@ func segmentsFrom(dir string, first int) ([]int, error) {
 	slices.SortFunc(found, cmp.Compare[int])
 	return found, nil
 }
+
+func segmentPath(dir string, n int) string { return filepath.Join(dir, fmt.Sprintf("%08d", n)) }

@@ -1,0 +1,84 @@
+package tsdb
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+)
+
+// compactor is the library's compactor. It gives each block that it makes its
+// meta.sum, and makes none that would fill the disk.
+type compactor struct {
+	tsdb.Compactor
+	room *room
+	log  *slog.Logger
+}
+
+func compactorFunc(room *room, log *slog.Logger) tsdb.NewCompactorFunc {
+	return func(ctx context.Context, r prometheus.Registerer, l *slog.Logger, ranges []int64, pool chunkenc.Pool, o *tsdb.Options) (tsdb.Compactor, error) {
+		c, err := tsdb.NewLeveledCompactorWithOptions(ctx, r, l, ranges, pool, tsdb.LeveledCompactorOptions{
+			MaxBlockChunkSegmentSize: o.MaxBlockChunkSegmentSize, EnableOverlappingCompaction: o.EnableOverlappingCompaction,
+			PD: o.PostingsDecoderFactory, UseUncachedIO: o.UseUncachedIO, BlockExcludeFilter: o.BlockCompactionExcludeFunc,
+			FloatChunkEncoding: func() chunkenc.Encoding { return o.FloatChunkEncoding },
+		})
+		return compactor{c, room, log}, err
+	}
+}
+
+// Plan implements tsdb.Compactor. Without room for the outcome it plans
+// nothing.
+func (c compactor) Plan(dir string) ([]string, error) {
+	plan, err := c.Compactor.Plan(dir)
+	if err != nil || len(plan) == 0 {
+		return plan, err
+	}
+	if need := sizeOf(plan); !c.room.has(need) {
+		c.log.Warn("blocks are not merged for want of room", "blocks", len(plan), "bytes", need)
+		return nil, nil
+	}
+	return plan, nil
+}
+
+// Write implements tsdb.Compactor.
+func (c compactor) Write(dest string, b tsdb.BlockReader, mint, maxt int64, base *tsdb.BlockMeta) ([]ulid.ULID, error) {
+	if !c.room.has(b.Size()) {
+		return nil, fmt.Errorf("%w: no room for a block of up to %d MB", ErrReadOnly, b.Size()>>20)
+	}
+	made, err := c.Compactor.Write(dest, b, mint, maxt, base)
+	c.sum(dest, made)
+	return made, err
+}
+
+// Compact implements tsdb.Compactor.
+func (c compactor) Compact(dest string, dirs []string, open []*tsdb.Block) ([]ulid.ULID, error) {
+	made, err := c.Compactor.Compact(dest, dirs, open)
+	c.sum(dest, made)
+	return made, err
+}
+
+// sum gives blocks their meta.sum.
+func (c compactor) sum(dest string, made []ulid.ULID) {
+	for _, id := range made {
+		writeSum(filepath.Join(dest, id.String()), c.log)
+	}
+}
+
+func sizeOf(dirs []string) (n int64) {
+	for _, dir := range dirs {
+		_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if st, statErr := os.Stat(path); err == nil && statErr == nil && !e.IsDir() {
+				n += st.Size()
+			}
+			return nil
+		})
+	}
+	return n
+}

@@ -1,0 +1,110 @@
+package tsdb
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// errLogWrite: the log is short of what the library holds in memory.
+var errLogWrite = errors.New("a write of the log has failed")
+
+// logFaults counts the writes of the logs that failed. The library returns the
+// error of one log, only prints that of the other, and writes on behind a
+// record that is cut short, where a later replay ends; its counters are the
+// one place where both are seen. So they are read after each commit. As a
+// prometheus.Registerer it takes these counters and no other metric.
+type logFaults struct {
+	mu       sync.Mutex
+	counters []prometheus.Collector
+	err      error // of the first failed write
+}
+
+// Register implements prometheus.Registerer.
+func (f *logFaults) Register(c prometheus.Collector) error {
+	described := make(chan *prometheus.Desc, 16)
+	go func() {
+		c.Describe(described)
+		close(described)
+	}()
+	for d := range described {
+		if strings.Contains(d.String(), "writes_failed_total") {
+			f.mu.Lock()
+			f.counters = append(f.counters, c)
+			f.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+// MustRegister implements prometheus.Registerer.
+func (f *logFaults) MustRegister(cs ...prometheus.Collector) {
+	for _, c := range cs {
+		_ = f.Register(c) // never fails
+	}
+}
+
+// Unregister implements prometheus.Registerer.
+func (*logFaults) Unregister(prometheus.Collector) bool { return true }
+
+// count is how many writes have failed.
+func (f *logFaults) count() (n float64) {
+	got := make(chan prometheus.Metric, 1)
+	for _, c := range f.counters {
+		c.Collect(got)
+		var m dto.Metric
+		if err := (<-got).Write(&m); err == nil {
+			n += m.GetCounter().GetValue()
+		}
+	}
+	return n
+}
+
+// judge turns the end of a commit into an error unless every write so far has
+// succeeded: a record behind one that is cut short is lost at the next replay.
+func (f *logFaults) judge(err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil && f.count() > 0 {
+		f.err = errLogWrite
+		if err != nil {
+			f.err = fmt.Errorf("%w: %w", errLogWrite, err)
+		}
+	}
+	if f.err != nil {
+		return errors.Join(ErrReadOnly, f.err)
+	}
+	return err
+}
+
+// failed returns why nothing that the log holds from now on counts.
+func (f *logFaults) failed() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// drop forgets the counters of a store that is closed.
+func (f *logFaults) drop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counters = nil
+}
+
+// forget lets commits succeed again.
+func (f *logFaults) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = nil
+}
+
+// diskFull tells an error that passes when there is room from one that does
+// not.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

@@ -1,0 +1,78 @@
+package tsdb
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/prometheus/tsdb"
+)
+
+// findings are what opening found damaged.
+type findings struct {
+	aside []string // names in the folder
+	lost  []LostLog
+}
+
+// openStore opens the library's store after what would keep it from opening,
+// or would have it open wrongly, is put aside or right. On a full disk it
+// gives up the reserve for as long.
+func openStore(o Options, room *room, faults *logFaults, log *slog.Logger) (_ *tsdb.DB, f findings, err error) {
+	room.look()
+	if had := room.reserved(); room.check() != nil && had > 0 {
+		log.Warn("opening on a full disk with what was kept in reserve", "bytes", had)
+		if err := room.release(); err != nil {
+			return nil, f, err
+		}
+		defer room.reserve(had)
+	}
+	known := readLogSizes(o.Dir)
+	if err := dropDamagedMapped(o.Dir, known, log); err != nil {
+		return nil, f, err
+	}
+	lost, kept, err := repairLogs(o.Dir, known, log)
+	if err != nil {
+		return nil, f, err
+	}
+	if kept != "" {
+		f.aside = append(f.aside, kept)
+	}
+	aside, err := setDamagedAside(o.Dir, log)
+	if err != nil {
+		return nil, f, err
+	}
+	s := settings(o)
+	s.NewCompactorFunc = compactorFunc(room, log)
+	s.BlockQuerierFunc, s.BlockChunkQuerierFunc = blockQuerier, blockChunkQuerier
+	inner, cut, err := openRepaired(o.Dir, s, faults, log)
+	f.lost, f.aside = lost, append(append(f.aside, aside...), cut...)
+	return inner, f, err
+}
+
+// openRepaired opens the library's store, again after each repair of a log:
+// one that cut the log of samples in order has not read the log of late ones,
+// and would drop it at the next compaction.
+func openRepaired(dir string, s *tsdb.Options, faults *logFaults, log *slog.Logger) (*tsdb.DB, []string, error) {
+	var aside []string
+	for range 1 + len(logFolders) {
+		kept, err := keepLogs(dir, log)
+		if err != nil {
+			return nil, nil, err
+		}
+		faults.drop()
+		inner, err := tsdb.Open(dir, log, faults, s, nil)
+		if err != nil {
+			return nil, nil, err // the links stay for the next opening to judge
+		}
+		cut, err := kept.settle(log.With("newest_sample_left", time.UnixMilli(inner.Head().MaxTime()).UTC()))
+		if err == nil && len(cut) == 0 {
+			return inner, aside, nil
+		}
+		aside = append(aside, cut...)
+		if err := errors.Join(err, inner.Close()); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, fmt.Errorf("the log is damaged after each repair; see %v", aside)
+}
