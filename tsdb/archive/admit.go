@@ -153,6 +153,9 @@ func (a *Admitted) take(ctx context.Context, path string, stage *Stage, own int6
 		return err
 	}
 	samples, err := readWhole(ctx, b)
+	if err == nil {
+		err = readPostings(ctx, b)
+	}
 	if err == nil && m.MaxTime > own {
 		err = cut(ctx, b, stage.dir, o.Block.Milliseconds())
 	}
@@ -214,6 +217,37 @@ func readWhole(ctx context.Context, b *tsdb.Block) (int64, error) {
 		return 0, fmt.Errorf("%d samples, but meta.json tells of %d", samples, want.NumSamples)
 	}
 	return samples, nil
+}
+
+// readPostings reads the lists of series of every label pair.
+func readPostings(ctx context.Context, b *tsdb.Block) (err error) {
+	r, err := b.Index()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	names, err := r.LabelNames(ctx)
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	for _, name := range names {
+		values, err := r.LabelValues(ctx, name, nil)
+		if err != nil {
+			return fmt.Errorf("index: values of %s: %w", name, err)
+		}
+		for _, value := range values {
+			p, err := r.Postings(ctx, name, value)
+			if err != nil {
+				return fmt.Errorf("index: series with %s=%q: %w", name, value, err)
+			}
+			for p.Next() {
+			}
+			if p.Err() != nil {
+				return fmt.Errorf("index: series with %s=%q: %w", name, value, p.Err())
+			}
+		}
+	}
+	return nil
 }
 
 func readSeries(s storage.ChunkSeries) (n int64, err error) {

@@ -1,6 +1,7 @@
 package archive_test
 
 import (
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	library "github.com/prometheus/prometheus/tsdb"
 
 	"nocturne/tsdb/archive"
 )
@@ -90,5 +93,31 @@ func TestAdmitKeepsTheLog(t *testing.T) {
 	maps.Copy(whole, others)
 	if len(others) != childSeries || !maps.EqualFunc(whole, got, slices.Equal) {
 		t.Errorf("with %d series admitted, the history holds other samples than both did", len(others))
+	}
+}
+
+// TestAdmitBesideAServer: an open store sees the blocks at its next reload.
+func TestAdmitBesideAServer(t *testing.T) {
+	into, from := filepath.Join(t.TempDir(), "history"), history(t, 20_000)
+	o := library.DefaultOptions()
+	o.BlockReloadInterval = time.Second
+	o.RetentionDuration = (1000 * time.Hour).Milliseconds()
+	db, err := library.Open(into, slog.New(slog.DiscardHandler), nil, o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	a, err := archive.AdmitBlocks(t.Context(), archive.AdmitOptions{From: []string{from}, Into: into, Block: 20 * time.Minute})
+	if err != nil || a.Blocks == 0 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(30 * time.Second); len(readAll(t, db)) != childSeries; {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatal("the admitted blocks are not seen")
+		}
 	}
 }
