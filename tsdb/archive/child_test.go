@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,10 +18,13 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"nocturne/tsdb"
+	"nocturne/tsdb/archive"
 )
 
 const (
 	childDir    = "NOCTURNE_ARCHIVE_CHILD_DIR"
+	childBackup = "NOCTURNE_ARCHIVE_CHILD_BACKUP"
+	childTo     = "NOCTURNE_ARCHIVE_CHILD_TO"
 	childSeries = 40
 	childStart  = 1_700_000_000_000 // of the child's first sample
 )
@@ -29,6 +33,14 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		ingest(dir)
 		return
+	}
+	if dir := os.Getenv(childBackup); dir != "" {
+		_, err := archive.Backup(context.Background(), archive.Options{History: dir, To: os.Getenv(childTo), Progress: func(done, total int64) {
+			if done > total/3 {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
+		}})
+		panic(err) // it lived
 	}
 	os.Exit(m.Run())
 }
