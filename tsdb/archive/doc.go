@@ -18,5 +18,6 @@
 // A generation without manifest.json was cut short and counts as none; what
 // it left is used or removed by later runs. The chunks that the server has
 // mapped from its head (chunks_head) are left out: the logs hold their samples
-// too, and replaying them makes the chunks anew.
+// too, and replaying them makes the chunks anew. So is what else lies beside
+// the blocks: it speaks of that server's log and disk.
 package archive

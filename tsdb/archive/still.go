@@ -21,7 +21,7 @@ const (
 	// heldName is locked while somebody uses the folder; "lock" would keep it
 	// from being opened as a store.
 	heldName = "held"
-	lockName = "lock"
+	lockName = "lock" // of a backup
 	// attempts at a listing that did not change while its files were linked. A
 	// server changes its files once in minutes.
 	attempts = 100
@@ -237,7 +237,8 @@ func wholeRecords(path string) (int64, error) {
 	return end, nil
 }
 
-// holdBlocks links the blocks of one tier, and the small files beside them.
+// holdBlocks links the blocks of one tier. What the server keeps beside them
+// speaks of its own log and disk, not of the picture's.
 func holdBlocks(from, into string) error {
 	names, err := blockNames(from)
 	if err != nil {
@@ -265,9 +266,6 @@ func holdBlocks(from, into string) error {
 		if err := linkBlock(filepath.Join(from, name), filepath.Join(into, name)); err != nil {
 			return err
 		}
-	}
-	if err := copyBeside(from, into); err != nil {
-		return err
 	}
 	after, err := blockNames(from)
 	if err != nil {
@@ -305,23 +303,6 @@ func linkBlock(from, into string) error {
 		return errors.Join(err, os.RemoveAll(into+".tmp"))
 	}
 	return os.Rename(into+".tmp", into)
-}
-
-// copyBeside copies the plain files in a folder of blocks.
-func copyBeside(from, into string) error {
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !e.Type().IsRegular() || e.Name() == lockName || strings.Contains(e.Name(), ".tmp") {
-			continue
-		}
-		if err := copyFile(filepath.Join(from, e.Name()), filepath.Join(into, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func linkTree(from, into string) error {
