@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"tsdb/remotequery": {},
 	"tsdb/openmetrics": {},
 	"tsdb/archive":     {},
+	"tsdb/analysis":    {},
 	"views":            {"views"},
 	"collector":        {},
 	"internal/state":   {},
@@ -70,7 +71,7 @@ var arrows = map[string][]string{
 
 // parts are folders whose parent may import them, but never the reverse; the
 // table above already says so, this list keeps an edit of it honest.
-var parts = []string{"tsdb/live", "tsdb/rollup", "tsdb/remotewrite", "tsdb/forward", "tsdb/remotequery", "tsdb/openmetrics", "tsdb/archive", "internal/inventory/layout"}
+var parts = []string{"tsdb/live", "tsdb/rollup", "tsdb/remotewrite", "tsdb/forward", "tsdb/remotequery", "tsdb/openmetrics", "tsdb/archive", "tsdb/analysis", "internal/inventory/layout"}
 
 // backends are imported by cmd alone.
 var backends = []string{
