@@ -55,6 +55,8 @@ type DB struct {
 	logs    *logSync
 	aside   []string
 	results appendTotals
+
+	late, block time.Duration // see Lateness
 }
 
 // Open opens the store in o.Dir and replays its log. A second process is
@@ -95,6 +97,8 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 		timeout: queryTimeout(o),
 		logs:    newLogSync(o.Dir),
 		aside:   append(aside, cut...),
+		late:    cmp.Or(o.OutOfOrder, 30*time.Minute),
+		block:   blockDuration(o.Interval),
 	}
 	// The library's new segments and what a repair wrote are durable before
 	// the first sample is.

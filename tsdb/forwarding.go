@@ -1,0 +1,31 @@
+package tsdb
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/prometheus/storage"
+)
+
+// LogDir is the folder of the write-ahead log. It holds every sample that was
+// taken, late ones too, in the order of arrival; the log of late samples beside
+// it repeats those for the replay. Who follows it reads segments only, and
+// finds them removed once the samples are in blocks.
+func (db *DB) LogDir() string { return filepath.Join(db.inner.Dir(), "wal") }
+
+// Raw gives read access to samples as they were appended.
+func (db *DB) Raw() storage.Queryable { return db.inner }
+
+// Bounds are the oldest and the newest sample held, in Unix milliseconds; ok is
+// false while there are none.
+func (db *DB) Bounds() (oldest, newest int64, ok bool) {
+	s := db.Stats()
+	return s.MinTime.UnixMilli(), s.MaxTime.UnixMilli(), !s.MaxTime.IsZero()
+}
+
+// Lateness is how much older than the newest sample one may be that Append
+// still takes: the out-of-order window or, where that is longer, half a block,
+// which is what a series without samples may be late by.
+func (db *DB) Lateness() time.Duration {
+	return max(db.late, db.block/2)
+}
