@@ -50,6 +50,8 @@ type LogConfig struct {
 type HistoryConfig struct {
 	Retention  model.Duration `yaml:"retention"`
 	OutOfOrder model.Duration `yaml:"out_of_order"` // how late a sample may come
+
+	RemoteWrite []RemoteWriteConfig `yaml:"remote_write"` // where all samples are sent on to
 }
 
 // LiveConfig bounds the window of one-second points.
@@ -83,14 +85,15 @@ type TargetConfig struct {
 	Labels     map[string]string `yaml:"labels"`
 }
 
-// CredentialEntry names one way in. Exactly one of SNMP, SSH and OpenStack is
-// set. It is sealed into the store when the program starts; a name that a page
+// CredentialEntry names one way in. Exactly one of SNMP, SSH, OpenStack and HTTP
+// is set. It is sealed into the store when the program starts; a name that a page
 // has sealed before is replaced by what stands here.
 type CredentialEntry struct {
 	Name      string               `yaml:"name"`
 	SNMP      *SNMPCredential      `yaml:"snmp"`
 	SSH       *SSHCredential       `yaml:"ssh"`
 	OpenStack *OpenStackCredential `yaml:"openstack"`
+	HTTP      *HTTPCredential      `yaml:"http"`
 }
 
 // SNMPCredential is a community (v1, v2c) or a USM user (v3).
@@ -210,12 +213,19 @@ func (c *Config) resolvePaths() {
 			abs(&list[i])
 		}
 	}
+	for i := range c.History.RemoteWrite {
+		abs(&c.History.RemoteWrite[i].CAFile)
+	}
 	for _, e := range c.Credentials {
 		if e.SSH != nil {
 			abs(&e.SSH.KeyFile)
 		}
 		if e.OpenStack != nil {
 			abs(&e.OpenStack.CAFile)
+		}
+		if e.HTTP != nil {
+			abs(&e.HTTP.CertFile)
+			abs(&e.HTTP.KeyFile)
 		}
 	}
 }
@@ -258,6 +268,7 @@ func (c *Config) validate(file string) error {
 	}
 	names := c.validateCredentials(f)
 	c.validateTargets(f, names)
+	c.validateRemoteWrite(f, names)
 	c.validateRegions(f)
 	for i, w := range c.Alerting.Webhooks {
 		u, err := url.Parse(w.URL.Reveal())
@@ -317,8 +328,12 @@ func (c *Config) validateCredentials(f *faults) map[string]string {
 		if e.OpenStack != nil {
 			set = append(set, "openstack")
 		}
+		if e.HTTP != nil {
+			set = append(set, "http")
+			e.HTTP.validate(f, path+".http")
+		}
 		if len(set) != 1 {
-			f.add(path, "wants exactly one of snmp, ssh, openstack")
+			f.add(path, "wants exactly one of snmp, ssh, openstack, http")
 			continue
 		}
 		kinds[e.Name] = set[0]

@@ -71,7 +71,10 @@ func (e CredentialEntry) credential() (kind string, value any, err error) {
 		}
 		return "ssh", sshconn.Credential{User: e.SSH.User, PrivateKey: key, Passphrase: e.SSH.Passphrase}, nil
 	}
-	return "", nil, errors.New("wants one of snmp, ssh, openstack")
+	if e.HTTP != nil {
+		return e.HTTP.credential()
+	}
+	return "", nil, errors.New("wants one of snmp, ssh, openstack, http")
 }
 
 // credentialOf opens credentials of one kind by name.

@@ -32,6 +32,7 @@ import (
 	"nocturne/internal/state"
 	"nocturne/internal/web"
 	"nocturne/tsdb"
+	"nocturne/tsdb/forward"
 	"nocturne/tsdb/live"
 )
 
@@ -47,6 +48,7 @@ type house struct {
 	state     *state.DB
 	history   *tsdb.DB
 	live      *live.Window
+	forward   *forward.Forwarder
 	ledger    *ledger.Chain
 	access    *access.Access
 	graph     *inventory.Graph
@@ -78,7 +80,7 @@ func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
 	for _, f := range h.texts.faults {
 		log.Error("a file was left out", "component", "nocturne", "err", f)
 	}
-	for _, step := range []func() error{h.openStores, h.openPeople, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory} {
+	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -284,6 +286,7 @@ func (h *house) Run(ctx context.Context) error {
 	part("state", h.state.Run)
 	part("history", h.history.Run)
 	part("live window", h.live.Run)
+	part("forward", h.forward.Run)
 	part("inventory", h.graph.Run)
 	part("ssh connections", h.ssh.Run)
 	part("collector", h.collector.Run)

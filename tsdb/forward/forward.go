@@ -6,15 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/http"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/storage"
+
+	"nocturne/internal/secret"
 )
 
 // Source is the store whose samples are sent on.
@@ -41,7 +47,7 @@ type Receiver struct {
 	// Relabel is applied. A series that Relabel drops is not sent.
 	ExternalLabels map[string]string
 	Relabel        []*relabel.Config
-	Headers        map[string]string
+	Headers        map[string]secret.Text
 	// Credential is asked before each request.
 	Credential         func() (Credential, error)
 	CAFile, ServerName string // for TLS
@@ -54,37 +60,66 @@ type Receiver struct {
 
 var goodName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// Validate joins every fault of r.
-func (r *Receiver) Validate() error {
-	var errs []error
-	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+// Fault is what is wrong with a field of a Receiver.
+type Fault struct{ Field, Message string }
+
+func (f Fault) Error() string { return f.Field + ": " + f.Message }
+
+// ours are headers that a request sets itself.
+var ours = []string{"Authorization", "Content-Encoding", "Content-Length", "Content-Type", "Host", "Retry-Attempt", "User-Agent", "X-Prometheus-Remote-Write-Version"}
+
+var actions = []relabel.Action{
+	relabel.Replace, relabel.Keep, relabel.Drop, relabel.KeepEqual, relabel.DropEqual, relabel.HashMod,
+	relabel.LabelMap, relabel.LabelDrop, relabel.LabelKeep, relabel.Lowercase, relabel.Uppercase,
+}
+
+// Faults returns every fault of r.
+func (r *Receiver) Faults() []Fault {
+	var out []Fault
+	fault := func(field, format string, args ...any) { out = append(out, Fault{field, fmt.Sprintf(format, args...)}) }
 	if !goodName.MatchString(r.Name) {
-		fault("name: %q is not 1 to 64 letters, digits, '-' and '_'", r.Name)
+		fault("name", "%q is not 1 to 64 letters, digits, '-' and '_'", r.Name)
 	}
 	// The address stays out of the fault: it may hold a password.
 	switch u, err := url.Parse(r.URL); {
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		fault("url: is no http or https address")
+		fault("url", "is no http or https address")
 	case u.User != nil:
-		fault("url: holds a user or password; they belong into a credential")
+		fault("url", "holds a user or password; they belong into a credential")
 	}
 	if p := cmp.Or(r.Protocol, Protocol1); p != Protocol1 && p != Protocol2 {
-		fault("protocol: %q is neither %q nor %q", p, Protocol1, Protocol2)
+		fault("protocol", "%q is neither %q nor %q", p, Protocol1, Protocol2)
 	}
-	for name, value := range r.ExternalLabels {
-		if !model.UTF8Validation.IsValidLabelName(name) || !model.LabelValue(value).IsValid() {
-			fault("external_labels.%s: is no label", name)
+	for _, name := range slices.Sorted(maps.Keys(r.ExternalLabels)) {
+		if !model.UTF8Validation.IsValidLabelName(name) || !model.LabelValue(r.ExternalLabels[name]).IsValid() {
+			fault("external_labels."+name, "is no label")
 		}
 	}
 	for i, c := range r.Relabel {
-		if err := c.Validate(model.UTF8Validation); err != nil {
-			fault("write_relabel[%d]: %w", i, err)
+		at := fmt.Sprintf("write_relabel[%d]", i)
+		// The library panics at an action that it does not know, and without a
+		// regular expression.
+		if !slices.Contains(actions, c.Action) {
+			fault(at+".action", "%q is none of %v", c.Action, actions)
+		} else if err := c.Validate(model.UTF8Validation); err != nil {
+			fault(at, "%v", err)
+		}
+		if c.Regex.Regexp == nil {
+			fault(at+".regex", "is missing")
 		}
 	}
-	if r.Timeout < 0 || r.Shards < 0 || r.MaxSamples < 0 || r.Backfill < 0 {
-		fault("timeout, shards, max_samples and backfill cannot be negative")
+	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+		if slices.Contains(ours, http.CanonicalHeaderKey(name)) {
+			fault("headers."+name, "is set by the request itself")
+		}
 	}
-	return errors.Join(errs...)
+	for field, n := range map[string]int64{"timeout": int64(r.Timeout), "backfill": int64(r.Backfill), "shards": int64(r.Shards), "max_samples": int64(r.MaxSamples)} {
+		if n < 0 {
+			fault(field, "cannot be negative")
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Fault) int { return strings.Compare(a.Field, b.Field) })
+	return out
 }
 
 // Options say what is sent where. Log defaults to slog.Default().
@@ -110,12 +145,15 @@ func New(o Options) (*Forwarder, error) {
 	f := &Forwarder{source: o.Source, dir: o.Dir, log: log, catalogue: newCatalogue(o.Source.LogDir(), log)}
 	names := map[string]bool{}
 	for _, r := range o.Receivers {
-		err := r.Validate()
+		var errs []error
+		for _, fault := range r.Faults() {
+			errs = append(errs, fault)
+		}
 		if names[r.Name] {
-			err = errors.Join(err, errors.New("name: stands here twice"))
+			errs = append(errs, Fault{"name", "stands here twice"})
 		}
 		names[r.Name] = true
-		if err != nil {
+		if err := errors.Join(errs...); err != nil {
 			return nil, fmt.Errorf("receiver %s: %w", r.Name, err)
 		}
 		made, err := newReceiver(f, r.withDefaults())
@@ -142,12 +180,7 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return fmt.Errorf("make the folder of positions: %w", err)
-	}
-	if err := f.catalogue.load(); err != nil {
-		return err
-	}
+	f.prepare(ctx)
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(flushTime, cancel) })()
@@ -171,6 +204,26 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	return nil
+}
+
+// prepare tries until it succeeds or ctx ends: what keeps samples from being
+// sent on is no reason to stop taking them.
+func (f *Forwarder) prepare(ctx context.Context) {
+	for {
+		err := os.MkdirAll(f.dir, 0o700)
+		if err == nil {
+			err = f.catalogue.load()
+		}
+		if err == nil {
+			return
+		}
+		f.log.Error("nothing can be forwarded yet", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(tidyInterval):
+		}
+	}
 }
 
 // Status returns how each receiver fares, in the order of Options.Receivers.

@@ -59,7 +59,7 @@ func TestEverySampleArrives(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			r := newFake(t)
 			h := openHouse(t, t.TempDir(), forward.Receiver{
-				Name: "one", URL: r.URL, Protocol: protocol, MaxSamples: 500, Headers: map[string]string{"X-Scope-OrgID": "hall"},
+				Name: "one", URL: r.URL, Protocol: protocol, MaxSamples: 500, Headers: map[string]secret.Text{"X-Scope-OrgID": "hall"},
 				Credential: func() (forward.Credential, error) {
 					return forward.Credential{Username: "u", Password: secret.Text("p")}, nil
 				},

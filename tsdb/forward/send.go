@@ -107,7 +107,7 @@ func (c *client) post(ctx context.Context, protocol string, attempt, samples int
 
 func (c *client) dress(req *http.Request, protocol string, attempt int) error {
 	for name, value := range c.to.Headers {
-		req.Header.Set(name, value)
+		req.Header.Set(name, value.Reveal())
 	}
 	req.Header.Set("User-Agent", "nocturne")
 	req.Header.Set("Content-Encoding", "snappy")
