@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"math"
 	"path/filepath"
 	"time"
 
@@ -16,11 +17,13 @@ func (db *DB) LogDir() string { return filepath.Join(db.inner.Dir(), "wal") }
 // Raw gives read access to samples as they were appended.
 func (db *DB) Raw() storage.Queryable { return db.inner }
 
-// Bounds are the oldest and the newest sample held, in Unix milliseconds; ok is
-// false while there are none.
+// Bounds are, in Unix milliseconds, a time that no sample held is older than
+// and the time that new samples are judged late by, which is that of the newest
+// one appended; ok is false while there are none.
 func (db *DB) Bounds() (oldest, newest int64, ok bool) {
-	s := db.Stats()
-	return s.MinTime.UnixMilli(), s.MaxTime.UnixMilli(), !s.MaxTime.IsZero()
+	// A block's own end is that of its range, beyond its samples.
+	newest = db.inner.Head().MaxTime()
+	return db.Stats().MinTime.UnixMilli(), newest, newest != math.MinInt64
 }
 
 // Lateness is how much older than the newest sample one may be that Append

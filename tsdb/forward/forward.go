@@ -29,7 +29,8 @@ type Source interface {
 	LogDir() string
 	// Raw reads samples as they were appended, those of the log included.
 	Raw() storage.Queryable
-	// Bounds are the oldest and the newest sample held, in Unix milliseconds;
+	// Bounds are, in Unix milliseconds, a time that no sample held is older
+	// than, and the time of the newest one, by which new ones are judged late;
 	// ok is false while there are none.
 	Bounds() (oldest, newest int64, ok bool)
 	// Lateness is how much older than the newest sample one may be that the
