@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ type peer struct {
 	rounding          float64   // of a value, relative
 	end               os.Signal // the harshest that leaves what it has acknowledged
 	cmd               *exec.Cmd
+	stopped           sync.WaitGroup
 }
 
 func freePort(t testing.TB) string {
@@ -105,6 +107,17 @@ func (p *peer) stop(t testing.TB) {
 		t.Fatal(err)
 	}
 	_ = p.cmd.Wait()
+}
+
+// stopAfter is stop a little later; stopped says when it is done.
+func (p *peer) stopAfter(t testing.TB, d time.Duration) {
+	p.stopped.Go(func() {
+		time.Sleep(d)
+		if err := p.cmd.Process.Signal(p.end); err != nil {
+			t.Error(err)
+		}
+		_ = p.cmd.Wait()
+	})
 }
 
 func get(t testing.TB, address string) io.ReadCloser {
@@ -183,27 +196,38 @@ func named(m model.Metric) string {
 // compared, since no query of the peers shows them.
 func (p *peer) holds(t testing.TB, want []tsdb.Sample, within time.Duration) {
 	t.Helper()
-	all := make(map[key]float64, len(want))
-	for _, s := range want {
+	p.holdsAtLeast(t, want, want, within)
+}
+
+// holdsAtLeast waits until the peer has all of want, and fails when it has what
+// is not in may.
+func (p *peer) holdsAtLeast(t testing.TB, want, may []tsdb.Sample, within time.Duration) {
+	t.Helper()
+	all := map[key]float64{}
+	for _, s := range may {
 		if !value.IsStaleNaN(s.V) {
 			all[key{s.Labels.String(), s.T}] = s.V
 		}
 	}
 	eventually(t, within, func() error {
 		got := p.read(t, p)
-		missing := 0
-		for k, v := range all {
-			g, ok := got[k]
-			if !ok {
-				missing++
-			} else if math.Abs(g-v) > p.rounding*math.Abs(v) {
-				t.Fatalf("%s: %v is %g, want %g", p.name, k, g, v)
+		for k, g := range got {
+			if v, ok := all[k]; !ok || math.Abs(g-v) > p.rounding*math.Abs(v) {
+				t.Fatalf("%s: %v is %g, want %g (stored: %t)", p.name, k, g, v, ok)
 			}
 		}
-		if missing > 0 || len(got) != len(all) {
-			return fmt.Errorf("%s holds %d samples, want %d: %d are missing", p.name, len(got), len(all), missing)
+		var missing []key
+		for _, s := range want {
+			if k := (key{s.Labels.String(), s.T}); !value.IsStaleNaN(s.V) {
+				if _, ok := got[k]; !ok {
+					missing = append(missing, k)
+				}
+			}
 		}
-		t.Logf("%s holds all %d samples", p.name, len(got))
+		if len(missing) > 0 {
+			return fmt.Errorf("%s holds %d samples, %d are missing: %v", p.name, len(got), len(missing), missing[:min(5, len(missing))])
+		}
+		t.Logf("%s holds %d samples of %d, at least %d", p.name, len(got), len(may), len(want))
 		return nil
 	})
 }
