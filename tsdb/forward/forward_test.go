@@ -55,6 +55,7 @@ func hoursAgo(h float64) time.Time {
 }
 
 func TestEverySampleArrives(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{forward.Protocol1, forward.Protocol2} {
 		t.Run(protocol, func(t *testing.T) {
 			r := newFake(t)
@@ -87,6 +88,7 @@ func TestEverySampleArrives(t *testing.T) {
 // TestBehindTheLog lets a receiver be dead, or ourselves be down, until the log
 // has been cut, and restarts in between.
 func TestBehindTheLog(t *testing.T) {
+	t.Parallel()
 	r, dir := newFake(t), t.TempDir()
 	to := forward.Receiver{Name: "one", URL: r.URL}
 	first := polls(60, hoursAgo(6), hoursAgo(5.5))
@@ -148,6 +150,7 @@ func segments(t testing.TB, dir string) []int {
 }
 
 func TestLabels(t *testing.T) {
+	t.Parallel()
 	r := newFake(t)
 	h := openHouse(t, t.TempDir(), forward.Receiver{
 		Name: "one", URL: r.URL, ExternalLabels: map[string]string{"site": "north", "job": "not this one"},

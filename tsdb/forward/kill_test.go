@@ -112,6 +112,7 @@ func killStep(start time.Time, n int) []tsdb.Sample {
 // TestKills kills us and the receivers at random moments, time and again, while
 // the log is being cut. Every sample that was acknowledged arrives.
 func TestKills(t *testing.T) {
+	t.Parallel()
 	_, r := need.Seed(t)
 	rounds := number("NOCTURNE_FORWARD_ROUNDS", 6)
 	peers := []*peer{prometheus(t), victoria(t)}

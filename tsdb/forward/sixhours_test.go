@@ -22,6 +22,7 @@ func number(name string, otherwise int) int {
 // for most of them, the head and the log are cut many times, and we are
 // restarted. In the end each of them has every sample, and no other.
 func TestSixHours(t *testing.T) {
+	t.Parallel()
 	n := number("NOCTURNE_FORWARD_SERIES", 60)
 	peers := []*peer{prometheus(t), victoria(t)}
 	to := []forward.Receiver{
