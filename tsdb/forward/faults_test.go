@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,7 +61,7 @@ func TestWhatPasses(t *testing.T) {
 			h := openHouse(t, t.TempDir(), forward.Receiver{Name: "one", URL: r.URL, Timeout: 400 * time.Millisecond})
 			want := polls(5, hoursAgo(0.1), hoursAgo(0))
 			h.append(t, want)
-			r.lacks(t, want, 20*time.Second)
+			r.lacks(t, want, 60*time.Second)
 			eventually(t, 5*time.Second, func() error {
 				if s := h.f.Status()[0]; s.Refused != 0 || s.Retries < 2 || s.LastError == "" || s.Failing || int(s.Sent) != len(want) {
 					return fmt.Errorf("status %+v", s)
@@ -87,7 +88,7 @@ func TestRetryAfter(t *testing.T) {
 	h := openHouse(t, t.TempDir(), forward.Receiver{Name: "one", URL: r.URL})
 	want := polls(5, hoursAgo(0.1), hoursAgo(0))
 	h.append(t, want)
-	r.lacks(t, want, 20*time.Second)
+	r.lacks(t, want, 60*time.Second)
 	if d := time.Duration(again.Load() - asked.Load()); d < 2*time.Second {
 		t.Errorf("tried again after %s, the receiver asked for 2 s", d)
 	}
@@ -100,11 +101,9 @@ func TestOneBadSample(t *testing.T) {
 	r := newFake(t)
 	bad := func(s tsdb.Sample) bool { return s.V == 13 }
 	r.answers(func(w http.ResponseWriter, list []tsdb.Sample) bool {
-		for _, s := range list {
-			if bad(s) {
-				http.Error(w, "out of order", http.StatusBadRequest)
-				return true
-			}
+		if slices.ContainsFunc(list, bad) {
+			http.Error(w, "out of order", http.StatusBadRequest)
+			return true
 		}
 		return false
 	})
@@ -119,7 +118,7 @@ func TestOneBadSample(t *testing.T) {
 		}
 	}
 	h.append(t, all)
-	r.lacks(t, good, 20*time.Second)
+	r.lacks(t, good, 60*time.Second)
 	eventually(t, 5*time.Second, func() error {
 		if s := h.f.Status()[0]; s.Refused != 3 || s.Sent != 997 || !strings.Contains(s.LastError, "out of order") || s.Retries != 0 {
 			return fmt.Errorf("status %+v", s)
@@ -249,7 +248,7 @@ func TestDeadBesideLiving(t *testing.T) {
 	release()
 	dead.answers(nil)
 	openHouse(t, dir, to...)
-	dead.lacks(t, want, 20*time.Second)
+	dead.lacks(t, want, 60*time.Second)
 }
 
 // TestStopFlushes ends just after an append.
@@ -282,7 +281,7 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	h.append(t, want)
-	r.lacks(t, want, 20*time.Second)
+	r.lacks(t, want, 60*time.Second)
 	if diff := cmp.Diff(0, r.disorder); diff != "" {
 		t.Errorf("samples that came before older ones of their series (-want +got):\n%s", diff)
 	}

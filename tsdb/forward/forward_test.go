@@ -67,7 +67,7 @@ func TestEverySampleArrives(t *testing.T) {
 			})
 			want := polls(50, hoursAgo(1), hoursAgo(0.5))
 			h.append(t, want)
-			r.lacks(t, want, 20*time.Second)
+			r.lacks(t, want, 60*time.Second)
 			h.stop()
 			if len(r.got) != len(want) {
 				t.Errorf("%d samples came, %d were sent", len(r.got), len(want))
@@ -94,7 +94,7 @@ func TestBehindTheLog(t *testing.T) {
 	first := polls(60, hoursAgo(6), hoursAgo(5.5))
 	h := openHouse(t, dir, to)
 	h.append(t, first)
-	r.lacks(t, first, 20*time.Second)
+	r.lacks(t, first, 60*time.Second)
 	r.answers(func(w http.ResponseWriter, _ []tsdb.Sample) bool {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
@@ -113,7 +113,7 @@ func TestBehindTheLog(t *testing.T) {
 	r.answers(nil)
 	h = openHouse(t, dir, to)
 	all := append(append(first, second...), third...)
-	r.lacks(t, all, 20*time.Second)
+	r.lacks(t, all, 60*time.Second)
 	if r.count() != len(all) {
 		t.Errorf("%d samples came, %d were sent", r.count(), len(all))
 	}

@@ -282,8 +282,10 @@ func (r *receiver) gather(ctx context.Context, rd *logRounds) error {
 		if !errors.Is(err, io.EOF) {
 			return err
 		}
-		r.figures.atEnd()
-		if until.IsZero() && rd.round.samples > 0 {
+		switch {
+		case rd.round.samples == 0:
+			r.figures.atEnd()
+		case until.IsZero():
 			until = time.Now().Add(roundWait)
 		}
 		if r.over(ctx) || !until.IsZero() && time.Now().After(until) {

@@ -50,7 +50,7 @@ func TestDamagedPosition(t *testing.T) {
 			h := openHouse(t, dir, to)
 			first := polls(20, hoursAgo(2), hoursAgo(0.5))
 			h.append(t, first)
-			r.lacks(t, first, 20*time.Second)
+			r.lacks(t, first, 60*time.Second)
 			h.stop()
 			damage(t, forward.PositionFiles(filepath.Join(dir, "forward"), "one"))
 			all := name == "both" || name == "emptied"
@@ -64,7 +64,7 @@ func TestDamagedPosition(t *testing.T) {
 			if all {
 				want = append(first, more...)
 			}
-			again.lacks(t, want, 20*time.Second)
+			again.lacks(t, want, 60*time.Second)
 			h.stop()
 			if !strings.Contains(said.String(), "is damaged") || all != strings.Contains(said.String(), "all samples held are sent again") {
 				t.Errorf("said: %s", said.String())
@@ -101,14 +101,14 @@ func TestCutLog(t *testing.T) {
 			h := openHouse(t, dir, to)
 			first := polls(20, hoursAgo(0.4), hoursAgo(0.3))
 			h.append(t, first)
-			r.lacks(t, first, 20*time.Second)
+			r.lacks(t, first, 60*time.Second)
 			h.stop()
 			had := segments(t, h.db.LogDir())
 			cut(t, h.db.LogDir(), had[len(had)-1])
 			h = openHouse(t, dir, to)
 			more := polls(35, hoursAgo(0.3), hoursAgo(0))
 			h.append(t, more)
-			r.lacks(t, more, 20*time.Second)
+			r.lacks(t, more, 60*time.Second)
 		})
 	}
 }
@@ -128,7 +128,7 @@ func TestBackfill(t *testing.T) {
 			want = append(want, s)
 		}
 	}
-	r.lacks(t, want, 20*time.Second)
+	r.lacks(t, want, 60*time.Second)
 	if most := len(past) * 3 / 4; r.count() > most {
 		t.Errorf("%d samples came of %d", r.count(), len(past))
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -90,14 +91,18 @@ func newClient(to Receiver) (*client, error) {
 func (c *client) post(ctx context.Context, protocol string, attempt, samples int, body []byte) answer {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.to.URL, bytes.NewReader(body))
 	if err != nil {
-		return answer{verdict: unwelcome, err: err}
+		return answer{verdict: unwelcome, err: errors.New("the address is none")}
 	}
 	if err := c.dress(req, protocol, attempt); err != nil {
 		return answer{verdict: unwelcome, err: err}
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return answer{verdict: later, err: err}
+		// The address may hold a token.
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		return answer{verdict: later, err: fmt.Errorf("post samples: %w", err)}
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, said)) // only for people

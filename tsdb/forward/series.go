@@ -49,12 +49,6 @@ func (c *catalogue) put(list []record.RefSeries, segment int) {
 	}
 }
 
-func (c *catalogue) size() int {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return len(c.series)
-}
-
 // loadTries bounds how often load begins again because the store has cut the
 // log meanwhile.
 const loadTries = 5

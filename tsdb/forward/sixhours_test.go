@@ -24,6 +24,9 @@ func number(name string, otherwise int) int {
 func TestSixHours(t *testing.T) {
 	t.Parallel()
 	n := number("NOCTURNE_FORWARD_SERIES", 60)
+	if testing.Short() {
+		n = 10
+	}
 	peers := []*peer{prometheus(t), victoria(t)}
 	to := []forward.Receiver{
 		{Name: "prometheus", URL: peers[0].write, Protocol: forward.Protocol2},
@@ -40,7 +43,7 @@ func TestSixHours(t *testing.T) {
 	for _, p := range peers {
 		p.stop(t)
 		p.start(t)
-		p.holds(t, all, 20*time.Second)
+		p.holds(t, all, 60*time.Second)
 		p.stop(t)
 	}
 	had := segments(t, h.db.LogDir())
@@ -64,7 +67,7 @@ func TestSixHours(t *testing.T) {
 	}
 	h.settled(t)
 	for _, p := range peers {
-		p.holds(t, all, 20*time.Second)
+		p.holds(t, all, 60*time.Second)
 	}
 	for _, s := range h.f.Status() {
 		t.Logf("%s: %d stored, %d sent since the restart, %d refused", s.Name, len(all), s.Sent, s.Refused)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,7 @@ import (
 // Status is how a receiver fares. Counts are since the start.
 type Status struct {
 	Name     string
-	URL      string
+	URL      string        // without its query, which may hold a token
 	Protocol string        // spoken at present
 	Position time.Time     // of the newest sample that was answered for; zero for none
 	Lag      time.Duration // from Position until now; 0 while nothing waits
@@ -131,7 +132,7 @@ func (r *receiver) status() Status {
 	f.mu.Lock()
 	p, idle := f.pos, f.idle
 	s := Status{
-		Name: r.to.Name, URL: r.to.URL, Protocol: *r.protocol.Load(), Pending: int(f.pending.Load()),
+		Name: r.to.Name, URL: bare(r.to.URL), Protocol: *r.protocol.Load(), Pending: int(f.pending.Load()),
 		Sent: f.sent.Load(), Refused: f.refused.Load(), Dropped: f.dropped.Load(), Retries: f.retries.Load(), Skipped: f.strange.Load(),
 		LastError: f.err, LastErrorAt: f.errAt, Failing: f.failing,
 	}
@@ -149,6 +150,11 @@ func (r *receiver) status() Status {
 		s.CatchUpFrom, s.CatchUpTo = time.UnixMilli(p.From).UTC(), time.UnixMilli(p.To).UTC()
 	}
 	return s
+}
+
+func bare(address string) string {
+	address, _, _ = strings.Cut(address, "?")
+	return address
 }
 
 // measure sets the gauges.
