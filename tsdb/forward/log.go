@@ -35,6 +35,7 @@ type logReader struct {
 	segment int
 	file    *os.File
 	live    *wlog.LiveReader
+	offset  int64  // of the end of the last record that was read
 	print   uint32 // of the records read of this segment
 	whole   bool   // the segment is complete: the next one has been made
 }
@@ -53,7 +54,7 @@ func (l *logReader) open(segment int) error {
 		return fmt.Errorf("open log: %w", err)
 	}
 	l.Close()
-	l.file, l.segment, l.whole, l.print = file, segment, false, 0
+	l.file, l.segment, l.whole, l.offset, l.print = file, segment, false, 0, 0
 	l.live = wlog.NewLiveReader(l.log, liveMetrics, file)
 	return nil
 }
@@ -66,20 +67,18 @@ func (l *logReader) Close() {
 	}
 }
 
-// offset is the end of the last record that was read.
-func (l *logReader) offset() int64 { return l.live.Offset() }
-
 // next returns the next record, good until the next call; io.EOF when there is
 // none yet.
 func (l *logReader) next() ([]byte, error) {
 	for {
 		if l.live.Next() {
 			rec := l.live.Record()
+			l.offset = l.live.Offset()
 			l.print = crc32.Update(l.print, castagnoli, rec)
 			return rec, nil
 		}
 		if err := l.live.Err(); !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%w: segment %d behind offset %d: %w", errDamaged, l.segment, l.offset(), err)
+			return nil, fmt.Errorf("%w: segment %d behind offset %d: %w", errDamaged, l.segment, l.offset, err)
 		}
 		// The segment is read once more to its end after the next one was
 		// seen: what stands in between was written before that.
@@ -118,7 +117,7 @@ func (l *logReader) followed() (bool, error) {
 
 // skip reads up to a position in this segment; errBehind when it is not there.
 func (l *logReader) skip(p position, series func([]byte) error) error {
-	for l.offset() < p.Offset {
+	for l.offset < p.Offset {
 		rec, err := l.next()
 		if errors.Is(err, io.EOF) || err == nil && l.segment != p.Segment {
 			return errBehind
@@ -130,7 +129,7 @@ func (l *logReader) skip(p position, series func([]byte) error) error {
 			return err
 		}
 	}
-	if l.offset() != p.Offset || l.print != p.Print {
+	if l.offset != p.Offset || l.print != p.Print {
 		return errBehind
 	}
 	return nil

@@ -250,10 +250,10 @@ func (r *receiver) follow(ctx context.Context) error {
 // advance moves the position over a round that was answered for.
 func (r *receiver) advance(rd *logRounds) {
 	p, round := &r.pos, rd.round
-	if p.Segment == rd.log.segment && p.Offset == rd.log.offset() {
+	if p.Segment == rd.log.segment && p.Offset == rd.log.offset {
 		return
 	}
-	p.Segment, p.Offset, p.Print = rd.log.segment, rd.log.offset(), rd.log.print
+	p.Segment, p.Offset, p.Print = rd.log.segment, rd.log.offset, rd.log.print
 	if round.seen.any() {
 		p.Newest = max(p.Newest, round.seen.newest)
 		p.Low = max(p.Low, r.lowest(round.seen.newest))
@@ -348,7 +348,7 @@ func (l *logRounds) one() error {
 	switch t := l.dec.Type(rec); {
 	case isSamples(t):
 		if l.samples, err = l.dec.Samples(rec, l.samples[:0]); err != nil {
-			return fmt.Errorf("%w: segment %d before offset %d: %w", errDamaged, l.log.segment, l.log.offset(), err)
+			return fmt.Errorf("%w: segment %d before offset %d: %w", errDamaged, l.log.segment, l.log.offset, err)
 		}
 		l.round.add(l.samples, l.catalogue)
 	case t == record.HistogramSamples, t == record.FloatHistogramSamples, t == record.HistogramSamplesV2, t == record.FloatHistogramSamplesV2:
@@ -365,7 +365,7 @@ func (l *logRounds) series(rec []byte) (err error) {
 		return nil
 	}
 	if l.named, err = l.dec.Series(rec, l.named[:0]); err != nil {
-		return fmt.Errorf("%w: segment %d before offset %d: %w", errDamaged, l.log.segment, l.log.offset(), err)
+		return fmt.Errorf("%w: segment %d before offset %d: %w", errDamaged, l.log.segment, l.log.offset, err)
 	}
 	l.catalogue.put(l.named, l.log.segment)
 	return nil
