@@ -22,6 +22,9 @@ const (
 	roundWait = time.Second
 	// saveInterval is the least time between two writes of the position.
 	saveInterval = 300 * time.Millisecond
+	// readable is how long after its record a sample can surely be read: the
+	// store logs it first.
+	readable = 2 * time.Second
 	// slack is added to what the store takes late: it judges a sample against
 	// the newest one at the time its append began.
 	slack = 10 * time.Minute
@@ -238,6 +241,11 @@ func (r *receiver) follow(ctx context.Context) error {
 			return err
 		}
 		r.advance(rd)
+		if rd.round.unknown.any() {
+			if r.pause(ctx, readable); r.over(ctx) {
+				return errStopped
+			}
+		}
 		if readErr != nil || r.pos.behind() {
 			return readErr
 		}
