@@ -54,7 +54,8 @@ type HistoryConfig struct {
 	MaxAhead   model.Duration `yaml:"max_ahead"`    // how far ahead of the clock it may be
 	Limits     LimitsConfig   `yaml:"limits"`
 
-	Remote *RemoteHistoryConfig `yaml:"remote"` // where samples are read, if not here
+	Remote      *RemoteHistoryConfig `yaml:"remote"`       // where samples are read, if not here
+	RemoteWrite []RemoteWriteConfig  `yaml:"remote_write"` // where all samples are sent on to
 }
 
 // LimitsConfig bounds what may be appended.
@@ -114,8 +115,8 @@ type TargetConfig struct {
 	Labels     map[string]string `yaml:"labels"`
 }
 
-// CredentialEntry names one way in. Exactly one of SNMP, SSH, OpenStack and
-// HTTP is set. It is sealed into the store when the program starts; a name that a page
+// CredentialEntry names one way in. Exactly one of SNMP, SSH, OpenStack and HTTP
+// is set. It is sealed into the store when the program starts; a name that a page
 // has sealed before is replaced by what stands here.
 type CredentialEntry struct {
 	Name      string               `yaml:"name"`
@@ -244,12 +245,19 @@ func (c *Config) resolvePaths() {
 			abs(&list[i])
 		}
 	}
+	for i := range c.History.RemoteWrite {
+		abs(&c.History.RemoteWrite[i].CAFile)
+	}
 	for _, e := range c.Credentials {
 		if e.SSH != nil {
 			abs(&e.SSH.KeyFile)
 		}
 		if e.OpenStack != nil {
 			abs(&e.OpenStack.CAFile)
+		}
+		if e.HTTP != nil {
+			abs(&e.HTTP.CertFile)
+			abs(&e.HTTP.KeyFile)
 		}
 	}
 }
@@ -297,6 +305,7 @@ func (c *Config) validate(file string) error {
 	names := c.validateCredentials(f)
 	c.History.Remote.validate(f, c.History.Retention, names)
 	c.validateTargets(f, names)
+	c.validateRemoteWrite(f, names)
 	c.validateRegions(f)
 	for i, w := range c.Alerting.Webhooks {
 		u, err := url.Parse(w.URL.Reveal())

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -10,8 +12,8 @@ import (
 	"github.com/prometheus/common/model"
 
 	"nocturne/internal/access"
-	"nocturne/internal/secret"
 	"nocturne/tsdb"
+	"nocturne/tsdb/forward"
 )
 
 const (
@@ -28,26 +30,16 @@ type RemoteHistoryConfig struct {
 	Buffer     model.Duration `yaml:"buffer"`     // what is kept here (2 h)
 }
 
-// HTTPCredential lets a request in: by a bearer token, or a user and password.
-type HTTPCredential struct {
-	Token    secret.Text `yaml:"token" json:"token"`
-	User     string      `yaml:"user" json:"user"`
-	Password secret.Text `yaml:"password" json:"password"`
-}
-
-func (c *HTTPCredential) validate(f *faults, path string) {
-	if (c.Token == "") == (c.User == "") || (c.User == "") != (c.Password == "") {
-		f.add(path, "wants either token, or user and password")
+// authorization is what a credential sends in a header (RFC 6750, RFC 7617).
+func authorization(c forward.Credential) (http.Header, error) {
+	switch {
+	case c.Bearer != "":
+		return http.Header{"Authorization": {"Bearer " + c.Bearer.Reveal()}}, nil
+	case c.Username != "":
+		pair := base64.StdEncoding.EncodeToString([]byte(c.Username + ":" + c.Password.Reveal()))
+		return http.Header{"Authorization": {"Basic " + pair}}, nil
 	}
-}
-
-// header is what the credential sends (RFC 6750, RFC 7617).
-func (c HTTPCredential) header() http.Header {
-	if c.Token != "" {
-		return http.Header{"Authorization": {"Bearer " + c.Token.Reveal()}}
-	}
-	pair := base64.StdEncoding.EncodeToString([]byte(c.User + ":" + c.Password.Reveal()))
-	return http.Header{"Authorization": {"Basic " + pair}}
+	return nil, errors.New("has neither a token nor a user, which reading needs")
 }
 
 func (c *RemoteHistoryConfig) validate(f *faults, retention model.Duration, credentials map[string]string) {
@@ -93,8 +85,15 @@ func (c *RemoteHistoryConfig) apply(o *tsdb.Options, vault func() *access.Vault,
 	o.Remote = &tsdb.Remote{URL: c.URL, Timeout: c.Timeout, Behind: behind}
 	if c.Credential != "" {
 		o.Remote.Header = func() (http.Header, error) {
-			held, err := credentialOf[HTTPCredential](vault(), "http")(c.Credential)
-			return held.header(), err
+			held, err := credentialOf[forward.Credential](vault(), "http")(c.Credential)
+			if err != nil {
+				return nil, err
+			}
+			header, err := authorization(held)
+			if err != nil {
+				return nil, fmt.Errorf("credential %q: %w", c.Credential, err)
+			}
+			return header, nil
 		}
 	}
 }

@@ -64,7 +64,7 @@ func TestConfigFaults(t *testing.T) {
 	f("history: {retention: 1h, remote: {url: \"http://x\"}}\n", "history.remote.buffer: 2h is longer than history.retention of 1h")
 	f("history: {remote: {url: \"http://x\", adress: y}}\n", "history.remote.adress: unknown field")
 	f("credentials:\n- {name: c, snmp: {community: x}}\nhistory: {remote: {url: \"http://x\", credential: c}}\n", `history.remote.credential: "c" is of kind snmp, not http`)
-	f("credentials:\n- {name: c, http: {user: u}}\n", "credentials[0].http: wants either token, or user and password")
+	f("credentials:\n- {name: c, http: {user: u}}\n", "credentials[0].http: wants user and password together")
 	f("credentials:\n- {name: c, http: {user: u, password: p, token: t}}\n", "credentials[0].http")
 	f("history: {max_ahead: 0s, limits: {series: 0, labels: -1}}\n", "history.max_ahead", "history.limits.series: must", "history.limits.labels: must")
 	f("listen: [\n", ":")

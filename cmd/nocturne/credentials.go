@@ -61,7 +61,7 @@ func (e CredentialEntry) credential() (kind string, value any, err error) {
 	case e.OpenStack != nil:
 		return "openstack", cloudconn.Credential(*e.OpenStack), nil
 	case e.HTTP != nil:
-		return "http", *e.HTTP, nil
+		return e.HTTP.credential()
 	case e.SSH != nil:
 		key := e.SSH.Key
 		if e.SSH.KeyFile != "" {

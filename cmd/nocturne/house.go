@@ -32,6 +32,7 @@ import (
 	"nocturne/internal/state"
 	"nocturne/internal/web"
 	"nocturne/tsdb"
+	"nocturne/tsdb/forward"
 	"nocturne/tsdb/live"
 )
 
@@ -48,6 +49,7 @@ type house struct {
 	history   *tsdb.DB
 	metadata  *tsdb.Metadata // what senders say of their metrics
 	live      *live.Window
+	forward   *forward.Forwarder
 	ledger    *ledger.Chain
 	access    *access.Access
 	graph     *inventory.Graph
@@ -79,7 +81,7 @@ func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
 	for _, f := range h.texts.faults {
 		log.Error("a file was left out", "component", "nocturne", "err", f)
 	}
-	for _, step := range []func() error{h.openStores, h.openPeople, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory} {
+	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -123,7 +125,7 @@ func (h *house) openStores() (err error) {
 		Retention: time.Duration(h.cfg.History.Retention), OutOfOrder: time.Duration(h.cfg.History.OutOfOrder),
 		Interval: h.cfg.Collector.Interval, Limits: h.cfg.History.Limits.limits(), MaxAhead: time.Duration(h.cfg.History.MaxAhead),
 	}
-	h.cfg.History.Remote.apply(&o, func() *access.Vault { return h.access.Vault() }, nil)
+	h.cfg.History.Remote.apply(&o, func() *access.Vault { return h.access.Vault() }, h.forwardLag)
 	if h.history, err = tsdb.Open(o); err != nil {
 		return fmt.Errorf("open history: %w", err)
 	}
@@ -292,6 +294,7 @@ func (h *house) Run(ctx context.Context) error {
 	part("state", h.state.Run)
 	part("history", h.history.Run)
 	part("live window", h.live.Run)
+	part("forward", h.forward.Run)
 	part("inventory", h.graph.Run)
 	part("ssh connections", h.ssh.Run)
 	part("collector", h.collector.Run)

@@ -1,0 +1,140 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+)
+
+const (
+	// window is how much time is read from the blocks at once: short enough
+	// for a receiver that takes nothing late to take one series after another.
+	window = 15 * time.Minute
+	// pageBytes bounds what of a window is in memory.
+	pageBytes = 8 << 20
+	// sampleBytes is what a sample takes there.
+	sampleBytes = 16
+)
+
+// everything matches every series.
+var everything = labels.MustNewMatcher(labels.MatchEqual, "", "")
+
+// catchUp sends what the position owes from the blocks.
+func (r *receiver) catchUp(ctx context.Context) error {
+	if !r.pos.behind() {
+		return nil
+	}
+	r.clip()
+	if r.pos.behind() {
+		r.log.Info("reading from the blocks what the log no longer holds", "from", instant(r.pos.From), "to", instant(r.pos.To))
+	}
+	for r.pos.behind() {
+		end := min(r.pos.From+window.Milliseconds()-1, r.pos.To)
+		if err := r.sendWindow(ctx, r.pos.From, end); err != nil {
+			return err
+		}
+		r.pos.From, r.dirty = end+1, true
+		r.figures.moved(r.pos)
+		r.keep(false)
+	}
+	return r.save(true)
+}
+
+// clip holds the range owed to what there is.
+func (r *receiver) clip() {
+	oldest, newest, ok := r.source.Bounds()
+	if !ok {
+		r.pos.From, r.pos.To = 1, 0
+		return
+	}
+	if p := r.pos; p.Newest > beginning().Newest && oldest-p.Newest > slack.Milliseconds() {
+		r.log.Warn("samples were deleted before the receiver could get them", "from", instant(p.Newest), "to", instant(oldest))
+	}
+	r.pos.From, r.pos.To = max(r.pos.From, oldest), min(r.pos.To, newest)
+	r.figures.moved(r.pos)
+}
+
+// sendWindow sends the samples of a time range, page by page. The store is
+// not read while a page is being sent: it could not truncate meanwhile.
+func (r *receiver) sendWindow(ctx context.Context, from, to int64) error {
+	after := labels.EmptyLabels()
+	for {
+		p, err := r.read(ctx, from, to, after)
+		if err != nil {
+			return fmt.Errorf("read blocks from %s to %s: %w", instant(from), instant(to), err)
+		}
+		if err := r.deliver(ctx, p.runs, p.samples); err != nil {
+			return err
+		}
+		if p.seen.any() {
+			r.pos.Newest = max(r.pos.Newest, p.seen.newest)
+		}
+		switch {
+		case !p.more:
+			return nil
+		case r.over(ctx):
+			return errStopped
+		}
+		after = p.last
+	}
+}
+
+// page is a part of a window: whole series, in the order of their labels.
+type page struct {
+	runs    []run
+	samples int
+	seen    times
+	last    labels.Labels
+	more    bool
+}
+
+// read reads the series after one, as many as a page holds.
+func (r *receiver) read(ctx context.Context, from, to int64, after labels.Labels) (_ page, err error) {
+	p := page{seen: noTimes()}
+	q, err := r.source.Raw().Querier(from, to)
+	if err != nil {
+		return p, err
+	}
+	defer func() { err = errors.Join(err, q.Close()) }()
+	set := q.Select(ctx, true, &storage.SelectHints{Start: from, End: to}, everything)
+	var it chunkenc.Iterator
+	for bytes := 0; set.Next(); {
+		s := set.At()
+		if !after.IsEmpty() && labels.Compare(s.Labels(), after) <= 0 {
+			continue
+		}
+		if bytes > pageBytes {
+			p.more = true
+			return p, nil
+		}
+		var list []sample
+		it = s.Iterator(it)
+		for t := it.Next(); t != chunkenc.ValNone; t = it.Next() {
+			if t != chunkenc.ValFloat {
+				r.figures.strange.Add(1)
+				continue
+			}
+			at, v := it.At()
+			list = append(list, sample{at, v})
+			p.seen.add(at)
+		}
+		if err := it.Err(); err != nil {
+			return p, err
+		}
+		// The labels may live in a block's memory, which ends with q.
+		p.last = s.Labels().Copy()
+		if len(list) > 0 {
+			p.runs = append(p.runs, run{p.last, list})
+			p.samples += len(list)
+		}
+		bytes += len(list)*sampleBytes + int(p.last.ByteSize())
+	}
+	return p, set.Err()
+}
+
+func instant(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }

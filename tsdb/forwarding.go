@@ -1,0 +1,36 @@
+package tsdb
+
+import (
+	"math"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/prometheus/storage"
+)
+
+// LogDir is the folder of the write-ahead log. It holds every sample that was
+// taken, late ones too, in the order of arrival; the log of late samples beside
+// it repeats those for the replay. Who follows it reads segments only, and
+// finds them removed once the samples are in blocks.
+func (db *DB) LogDir() string { return filepath.Join(db.inner.Dir(), "wal") }
+
+// Raw gives read access to samples as they were appended.
+func (db *DB) Raw() storage.Queryable { return db.inner }
+
+// Bounds are, in Unix milliseconds, a time that no sample held is older than
+// and the time that new samples are judged late by, which is that of the newest
+// one appended; ok is false while there are none.
+func (db *DB) Bounds() (oldest, newest int64, ok bool) {
+	head := db.inner.Head()
+	// A block's own end is that of its range, beyond its samples; the head's
+	// beginning is that of its samples in order.
+	newest = head.MaxTime()
+	return min(db.Stats().MinTime.UnixMilli(), head.MinOOOTime()), newest, newest != math.MinInt64
+}
+
+// Lateness is how much older than the newest sample one may be that Append
+// still takes: the out-of-order window or, where that is longer, half a block,
+// which is what a series without samples may be late by.
+func (db *DB) Lateness() time.Duration {
+	return max(time.Duration(db.lateWindow)*time.Millisecond, blockDuration(db.options.Interval)/2)
+}
