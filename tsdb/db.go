@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,13 +38,19 @@ const (
 // value of a field other than Dir means its default.
 type Options struct {
 	Dir           string        // data folder, made when absent
-	Retention     time.Duration // how long samples are kept (15 days)
+	Retention     time.Duration // how long raw samples are kept (30 days)
 	Interval      time.Duration // between most series' samples (30 s); see blockDuration
 	OutOfOrder    time.Duration // how late a sample may come (30 min)
 	Log           *slog.Logger  // slog.Default()
 	QueryTimeout  time.Duration // of one query, waiting included (30 s)
 	MaxSamples    int           // in memory for one query (10 million)
 	MaxConcurrent int           // queries running at once; more wait (16)
+
+	RawBytes int64 // of raw samples on disk, oldest go first; 0 is no limit
+	FiveMin  Keep  // rollups of 5 min (180 days)
+	Hourly   Keep  // rollups of 1 h (3 years)
+
+	deletable tsdb.BlocksToDeleteFunc // set by Open
 }
 
 // DB is a store of samples on disk.
@@ -55,6 +63,7 @@ type DB struct {
 	logs    *logSync
 	aside   []string
 	results appendTotals
+	tiers   *tiers
 }
 
 // Open opens the store in o.Dir and replays its log. A second process is
@@ -63,7 +72,7 @@ func Open(o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("open history: no folder given")
 	}
-	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 {
+	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 || o.negativeTiers() {
 		return nil, fmt.Errorf("open history %s: negative option", o.Dir)
 	}
 	log := cmp.Or(o.Log, slog.Default()).With("component", "tsdb")
@@ -84,22 +93,29 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner, cut, err := openRepaired(o, log)
+	tiers, asideInTiers, err := openTiers(o, log)
 	if err != nil {
 		return nil, err
 	}
+	o.deletable = tiers.deletable
+	inner, cut, err := openRepaired(o, log)
+	if err != nil {
+		return nil, errors.Join(err, tiers.Close())
+	}
+	tiers.raw.Store(inner)
 	db := &DB{
 		log:     log,
 		inner:   inner,
+		tiers:   tiers,
 		engine:  newEngine(o, log),
 		timeout: queryTimeout(o),
 		logs:    newLogSync(o.Dir),
-		aside:   append(aside, cut...),
+		aside:   slices.Concat(aside, asideInTiers, cut),
 	}
 	// The library's new segments and what a repair wrote are durable before
 	// the first sample is.
 	if err := db.logs.sync(); err != nil {
-		return nil, errors.Join(err, inner.Close())
+		return nil, errors.Join(err, inner.Close(), tiers.Close())
 	}
 	return db, nil
 }
@@ -143,12 +159,13 @@ func blockDuration(interval time.Duration) time.Duration {
 }
 
 func settings(o Options) *tsdb.Options {
-	retention := cmp.Or(o.Retention, 15*24*time.Hour)
+	retention := o.rawAge()
 	s := tsdb.DefaultOptions()
 	s.NoLockfile = true // DB holds the lock from before the blocks are checked
 	s.WALSegmentSize = segmentBytes
 	s.WALCompression = compression.Snappy
 	s.RetentionDuration = retention.Milliseconds()
+	s.BlocksToDelete = o.deletable
 	block := blockDuration(o.Interval)
 	s.MinBlockDuration = block.Milliseconds()
 	s.MaxBlockDuration = max(block, min(longestBlock, retention/10)).Milliseconds()
@@ -160,7 +177,7 @@ func settings(o Options) *tsdb.Options {
 
 // Close syncs the log and closes the store.
 func (db *DB) Close() error {
-	err := errors.Join(db.logs.sync(), db.engine.Close(), db.inner.Close(), db.lock.Release())
+	err := errors.Join(db.logs.sync(), db.engine.Close(), db.inner.Close(), db.tiers.Close(), db.lock.Release())
 	if err != nil {
 		return fmt.Errorf("close history: %w", err)
 	}
@@ -168,9 +185,20 @@ func (db *DB) Close() error {
 }
 
 // Run syncs the log every 500 ms until ctx ends, so that a sample is on disk
-// at most that long after Append. It returns early when a sync fails; Append
-// and Synced answer with the same error from then on.
+// at most that long after Append, and rolls up and expires what is old. It
+// returns early when a sync fails; Append and Synced answer with the same
+// error from then on.
 func (db *DB) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { db.tiers.run(ctx) })
+	err := db.syncLogs(ctx)
+	stop()
+	wg.Wait()
+	return err
+}
+
+func (db *DB) syncLogs(ctx context.Context) error {
 	tick := time.NewTicker(syncInterval)
 	defer tick.Stop()
 	for {

@@ -109,7 +109,8 @@ func exec(ctx context.Context, q promql.Query) (*promql.Result, error) {
 func (db *DB) InstantQuery(ctx context.Context, o promql.QueryOpts, expr string, t time.Time) (promql.Query, error) {
 	ctx, cancel := db.preparing(ctx)
 	defer cancel()
-	return db.engine.NewInstantQuery(ctx, db.inner, o, expr, t)
+	q, err := db.engine.NewInstantQuery(ctx, db.tiers.queryable(), o, expr, t)
+	return db.tiers.prepared(q, err)
 }
 
 // preparing bounds the wait for a slot before the query exists, which the
@@ -122,7 +123,8 @@ func (db *DB) preparing(ctx context.Context) (context.Context, context.CancelFun
 func (db *DB) RangeQuery(ctx context.Context, o promql.QueryOpts, expr string, from, to time.Time, step time.Duration) (promql.Query, error) {
 	ctx, cancel := db.preparing(ctx)
 	defer cancel()
-	return db.engine.NewRangeQuery(ctx, db.inner, o, expr, from, to, step)
+	q, err := db.engine.NewRangeQuery(ctx, db.tiers.queryable(), o, expr, from, to, step)
+	return db.tiers.prepared(q, err)
 }
 
 // Series lists the label sets that match any of the matcher sets and may have

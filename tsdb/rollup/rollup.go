@@ -75,9 +75,9 @@ type Range struct{ From, To int64 }
 // Everything is a range without ends.
 var Everything = Range{math.MinInt64, math.MaxInt64}
 
-// without returns what is left of r when sorted ranges that do not overlap are
+// Without returns what is left of r when sorted ranges that do not overlap are
 // taken out.
-func (r Range) without(taken []Range) []Range {
+func (r Range) Without(taken []Range) []Range {
 	var left []Range
 	for _, t := range taken {
 		if t.To <= r.From || t.From >= r.To {

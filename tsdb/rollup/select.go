@@ -120,7 +120,7 @@ func (s *selection) series(ctx context.Context) ([]storage.Series, annotations.A
 	}
 	width := s.tier.width
 	wanted := Range{floor(s.of.From, width), floor(s.of.To, width)}
-	for _, gap := range wanted.without(held) {
+	for _, gap := range wanted.Without(held) {
 		w, err := s.fresh(ctx, gap, &parts)
 		warnings.Merge(w)
 		if err != nil {

@@ -226,6 +226,32 @@ func (t *Tier) counter(what string) *metrics.Counter {
 	return metrics.GetOrCreateCounter(fmt.Sprintf(`nocturne_tsdb_rollup_%s_total{tier=%q}`, what, t.name))
 }
 
+// Pieces cuts r so that no piece straddles what Merge will join.
+func (t *Tier) Pieces(r Range) []Range {
+	var pieces []Range
+	span := mergeBuckets[0] * t.width
+	for r.From < r.To {
+		to := min(r.To, floor(r.From, span)+span)
+		pieces = append(pieces, Range{r.From, to})
+		r.From = to
+	}
+	return pieces
+}
+
+// Floor is the last bucket's end that is not after ms.
+func (t *Tier) Floor(ms int64) int64 { return floor(ms, t.width) }
+
+// Written widens r to the blocks that hold any of it: what must be written at
+// once to write r again.
+func (t *Tier) Written(r Range) Range {
+	for _, b := range t.list() { // in order of time, without overlaps
+		if have := rangeOf(b.Meta()); have.To > r.From && have.From < r.To {
+			r = Range{min(r.From, have.From), max(r.To, have.To)}
+		}
+	}
+	return r
+}
+
 // Write rolls the raw blocks up for r, whose ends must be buckets' ends. What
 // the tier held of r is replaced: a block that reaches beyond r is an error.
 // The raw blocks must hold all samples of r that there are; their folders may
@@ -317,11 +343,6 @@ func (t *Tier) compactor(ctx context.Context) (*tsdb.LeveledCompactor, error) {
 // mergeBuckets are how many buckets the merged blocks span, small to large:
 // a day and ten days of 5 min, 12 days and 4 months of 1 h.
 var mergeBuckets = [...]int64{288, 2880}
-
-// Span is the time that blocks must not straddle, for Merge to join them.
-func (t *Tier) Span() time.Duration {
-	return time.Duration(mergeBuckets[0]*t.width) * time.Millisecond
-}
 
 // Merge joins blocks of spans that the tier has passed, one span a call, and
 // says whether it found any.
