@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/prometheus/prometheus/model/timestamp"
@@ -127,8 +128,15 @@ func (t *tiers) write(ctx context.Context, i int, r rollup.Range) error {
 func (t *tiers) writeNow(ctx context.Context, i int, r rollup.Range) error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	if err := t.list[i].Write(ctx, r, t.raw.Load().Blocks()); err != nil {
-		return err
+	for tries := 1; ; tries++ {
+		err := t.list[i].Write(ctx, r, t.raw.Load().Blocks())
+		if err == nil {
+			break
+		}
+		// A block that was compacted meanwhile is in the next list no more.
+		if tries == 5 || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if len(r.Without(t.list[i].Covered())) > 0 {
 		t.mu.Lock()

@@ -37,9 +37,11 @@ type aggregator struct {
 	prev    point
 	prevGap int64
 	hasPrev bool
+	// prior, if set, is asked once for the sample before the first one after
+	// priorAt, when that has none.
+	prior   func() (point, bool)
+	priorAt int64
 }
-
-func (a *aggregator) reset(width int64) { *a = aggregator{width: width} }
 
 // add takes the next sample. It returns a bucket when that sample begins
 // another.
@@ -83,6 +85,9 @@ func (a *aggregator) finish() (bucket, bool) {
 func (a *aggregator) increase(t int64, v float64) {
 	b := &a.cur
 	b.totalled = true
+	if !a.hasPrev && a.prior != nil && t > a.priorAt {
+		a.prev, a.hasPrev = a.prior()
+	}
 	if !a.hasPrev {
 		a.prev, a.hasPrev = point{t, v}, true
 		return
@@ -91,8 +96,9 @@ func (a *aggregator) increase(t int64, v float64) {
 	if v < a.prev.v {
 		inc = v
 	}
-	// A gap like the one before is how often the series is polled.
-	if a.prev.t > b.end-a.width || gap <= max(a.width, 2*a.prevGap) {
+	// A gap like the one before, or two lost polls, is how the series is polled.
+	near := gap <= 3*a.prevGap || a.prevGap == 0 && gap <= a.width
+	if near || a.prev.t > b.end-a.width {
 		b.total += inc
 	} else {
 		b.jump, b.jumped = inc, true

@@ -26,6 +26,9 @@ type populator struct {
 	lead     int64            // how far before, to know the samples before
 	replaces []tsdb.BlockDesc // blocks of the tier that this one stands for
 	merge    bool             // the blocks are the tier's own
+	// prior returns the last value of a series that the tier holds, for a series
+	// that has no sample in the lead.
+	prior func(context.Context, labels.Labels) (point, bool)
 }
 
 // PopulateBlock implements tsdb.BlockPopulator.
@@ -128,7 +131,7 @@ func (p *populator) rollUp(ctx context.Context, q storage.Querier, w *blockWrite
 		}
 		s := set.At()
 		it = s.Iterator(it)
-		r, err := p.rollUpSeries(s.Labels(), it)
+		r, err := p.rollUpSeries(ctx, s.Labels(), it)
 		if err != nil {
 			return fmt.Errorf("roll up series %s: %w", s.Labels(), err)
 		}
@@ -150,9 +153,10 @@ type rolled struct {
 	kinds  [len(stored)]series
 }
 
-func (p *populator) rollUpSeries(ls labels.Labels, it chunkenc.Iterator) (rolled, error) {
+func (p *populator) rollUpSeries(ctx context.Context, ls labels.Labels, it chunkenc.Iterator) (rolled, error) {
 	r := rolled{labels: ls}
-	b := buckets{agg: aggregator{width: p.width}, raw: it}
+	b := buckets{raw: it, agg: aggregator{width: p.width, priorAt: p.of.From}}
+	b.agg.prior = func() (point, bool) { return p.prior(ctx, ls) }
 	var buf []point
 	for b.next() {
 		if b.at.end <= p.of.From || b.at.end > p.of.To {

@@ -144,31 +144,76 @@ type counter struct {
 	width int64
 	kind  Kind // Whole or Ends
 	total chunkenc.Iterator
-	sum   float64
-	made  [2]point
-	n     int // of made are still to be taken
+	sum   float64 // up to ahead
+	ahead tally   // read, but not made points of
+	made  []point
+	taken int // of made
+	begun bool
+	ended bool
+	gap   bool // before ahead
+}
+
+// tally is one bucket's total, and what a gap before it added.
+type tally struct {
+	end         int64
+	jump, total float64
 }
 
 func (c *counter) next() (point, bool) {
-	for c.n == 0 {
-		if c.total.Next() != chunkenc.ValFloat {
-			return point{}, false
-		}
-		t, v := c.total.At()
-		if floor(t, c.width) != t { // what a gap added
-			c.sum += v
-			continue
-		}
-		if c.kind == Whole {
-			c.made[1] = point{t - c.width + 1, c.sum}
-			c.n++
-		}
-		c.sum += v
-		c.made[0] = point{t, c.sum}
-		c.n++
+	if !c.begun {
+		c.begun, c.ended = true, !c.read()
+		c.make(true)
 	}
-	c.n--
-	return c.made[c.n], true
+	if c.taken == len(c.made) && !c.ended {
+		c.make(c.gap)
+	}
+	if c.taken == len(c.made) {
+		return point{}, false
+	}
+	c.taken++
+	return c.made[c.taken-1], true
 }
 
 func (c *counter) err() error { return c.total.Err() }
+
+// read takes the next bucket's points.
+func (c *counter) read() bool {
+	c.ahead = tally{}
+	for c.total.Next() == chunkenc.ValFloat {
+		t, v := c.total.At()
+		if floor(t, c.width) == t {
+			c.ahead.end, c.ahead.total = t, v
+			return true
+		}
+		c.ahead.jump = v
+	}
+	return false
+}
+
+// betweenPoints is into how many parts a bucket beside a gap is cut.
+const betweenPoints = 8
+
+// make turns the bucket ahead into points and reads the next.
+func (c *counter) make(gapBefore bool) {
+	if c.ended {
+		return
+	}
+	b := c.ahead
+	c.ended = !c.read()
+	gapAfter := c.ended || c.ahead.end != b.end+c.width
+	c.gap = gapAfter
+	c.made, c.taken = c.made[:0], 0
+	c.sum += b.jump
+	if c.kind == Whole {
+		start := b.end - c.width
+		c.made = append(c.made, point{start + 1, c.sum})
+		// The engine goes on beyond the first and last samples of a window by up
+		// to their mean distance, which raw samples have close together.
+		for i := int64(1); i < betweenPoints && (gapBefore || gapAfter); i++ {
+			part := float64(i) / betweenPoints
+			c.made = append(c.made, point{start + i*c.width/betweenPoints, c.sum + part*b.total})
+		}
+	}
+	c.sum += b.total
+	c.made = append(c.made, point{b.end, c.sum})
+}
