@@ -26,9 +26,7 @@ type populator struct {
 	lead     int64            // how far before, to know the samples before
 	replaces []tsdb.BlockDesc // blocks of the tier that this one stands for
 	merge    bool             // the blocks are the tier's own
-	// prior returns the last value of a series that the tier holds, for a series
-	// that has no sample in the lead.
-	prior func(context.Context, labels.Labels) (point, bool)
+	prior    storage.Querier  // of the tier itself, for values from before the lead
 }
 
 // PopulateBlock implements tsdb.BlockPopulator.
@@ -156,7 +154,7 @@ type rolled struct {
 func (p *populator) rollUpSeries(ctx context.Context, ls labels.Labels, it chunkenc.Iterator) (rolled, error) {
 	r := rolled{labels: ls}
 	b := buckets{raw: it, agg: aggregator{width: p.width, priorAt: p.of.From}}
-	b.agg.prior = func() (point, bool) { return p.prior(ctx, ls) }
+	b.agg.prior = func() (point, bool) { return p.before(ctx, ls) }
 	var buf []point
 	for b.next() {
 		if b.at.end <= p.of.From || b.at.end > p.of.To {

@@ -12,7 +12,6 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 )
@@ -64,12 +63,6 @@ func (t *Tier) write(ctx context.Context, r Range, raw []*tsdb.Block) error {
 		return errors.New("no whole buckets")
 	}
 	p := &populator{width: t.width, of: r, lead: t.lead()}
-	q, err := blocksQuerier(t.list(), r.From-priorFor.Milliseconds(), r.From)
-	if err != nil {
-		return err
-	}
-	defer q.Close()
-	p.prior = func(ctx context.Context, ls labels.Labels) (point, bool) { return prior(ctx, q, ls) }
 	for _, b := range t.list() {
 		have := rangeOf(b.Meta())
 		if have.To <= r.From || have.From >= r.To {
@@ -100,6 +93,9 @@ func (t *Tier) write(ctx context.Context, r Range, raw []*tsdb.Block) error {
 	if len(dirs) == 0 {
 		return nil
 	}
+	if p.prior, err = blocksQuerier(t.list(), r.From-priorFor.Milliseconds(), r.From); err != nil {
+		return err
+	}
 	return t.compact(ctx, dirs, p)
 }
 
@@ -111,16 +107,17 @@ func (t *Tier) lead() int64 { return max(2*t.width, time.Hour.Milliseconds()) }
 // grew meanwhile.
 const priorFor = 7 * 24 * time.Hour
 
-// prior returns the last value of a series. A block that cannot be read is
-// found out by who reads the series: here it only means that none is known.
-func prior(ctx context.Context, q storage.Querier, ls labels.Labels) (point, bool) {
+// before returns the last value of a series that the tier holds, for a series
+// without samples in the lead. A block that cannot be read is found out by who
+// reads the series: here it only means that no value is known.
+func (p *populator) before(ctx context.Context, ls labels.Labels) (point, bool) {
 	ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, Label, string(Last))}
 	ls.Range(func(l labels.Label) {
 		ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, l.Name, l.Value))
 	})
 	var last point
 	found := false
-	set := q.Select(ctx, false, nil, ms...)
+	set := p.prior.Select(ctx, false, nil, ms...)
 	for set.Next() {
 		if set.At().Labels().Len() != len(ms) {
 			continue // has more labels
@@ -139,7 +136,8 @@ func describe(b *tsdb.Block) tsdb.BlockDesc {
 	return tsdb.BlockDesc{ULID: b.Meta().ULID, MinTime: b.MinTime(), MaxTime: b.MaxTime()}
 }
 
-// compact makes one block from those in dirs.
+// compact makes one block from those in dirs, and closes what p reads besides:
+// a block that is replaced goes only when it has no readers.
 func (t *Tier) compact(ctx context.Context, dirs []string, p *populator) error {
 	start := time.Now()
 	c, err := t.compactor(ctx)
@@ -147,6 +145,9 @@ func (t *Tier) compact(ctx context.Context, dirs []string, p *populator) error {
 		return err
 	}
 	made, err := c.CompactWithBlockPopulator(t.dir, dirs, nil, p)
+	if p.prior != nil {
+		err = errors.Join(err, p.prior.Close())
+	}
 	if err != nil {
 		return err
 	}
