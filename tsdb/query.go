@@ -109,7 +109,7 @@ func exec(ctx context.Context, q promql.Query) (*promql.Result, error) {
 func (db *DB) InstantQuery(ctx context.Context, o promql.QueryOpts, expr string, t time.Time) (promql.Query, error) {
 	ctx, cancel := db.preparing(ctx)
 	defer cancel()
-	q, err := db.engine.NewInstantQuery(ctx, db.tiers.queryable(), o, expr, t)
+	q, err := db.engine.NewInstantQuery(ctx, db.tiers.over(db.inner), o, expr, t)
 	return db.tiers.prepared(q, err)
 }
 
@@ -123,7 +123,7 @@ func (db *DB) preparing(ctx context.Context) (context.Context, context.CancelFun
 func (db *DB) RangeQuery(ctx context.Context, o promql.QueryOpts, expr string, from, to time.Time, step time.Duration) (promql.Query, error) {
 	ctx, cancel := db.preparing(ctx)
 	defer cancel()
-	q, err := db.engine.NewRangeQuery(ctx, db.tiers.queryable(), o, expr, from, to, step)
+	q, err := db.engine.NewRangeQuery(ctx, db.tiers.over(db.inner), o, expr, from, to, step)
 	return db.tiers.prepared(q, err)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/model/timestamp"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 
 	"nocturne/tsdb/rollup"
@@ -97,9 +98,9 @@ func (t *tiers) Close() error {
 	return errors.Join(errs...)
 }
 
-// queryable reads raw samples and, for rewritten selectors, buckets.
-func (t *tiers) queryable() rollup.Queryable {
-	return rollup.Queryable{Raw: t.raw.Load(), Tiers: t.list}
+// over reads raw samples and, for rewritten selectors, buckets.
+func (t *tiers) over(raw storage.Queryable) storage.Queryable {
+	return rollup.Queryable{Raw: raw, Tiers: t.list}
 }
 
 // rawFrom is the time of the oldest raw sample; MaxInt64 when there is none.

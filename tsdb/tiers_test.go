@@ -125,9 +125,9 @@ func (db *DB) forced(t *testing.T, expr string, from, to time.Time, step time.Du
 	var q promql.Query
 	var err error
 	if from.Equal(to) {
-		q, err = db.engine.NewInstantQuery(t.Context(), db.tiers.queryable(), nil, expr, from)
+		q, err = db.engine.NewInstantQuery(t.Context(), db.tiers.over(db.inner), nil, expr, from)
 	} else {
-		q, err = db.engine.NewRangeQuery(t.Context(), db.tiers.queryable(), nil, expr, from, to, step)
+		q, err = db.engine.NewRangeQuery(t.Context(), db.tiers.over(db.inner), nil, expr, from, to, step)
 	}
 	if err != nil {
 		t.Fatal(expr, err)

@@ -48,8 +48,10 @@ type LogConfig struct {
 
 // HistoryConfig bounds the store of samples.
 type HistoryConfig struct {
-	Retention  model.Duration `yaml:"retention"`
+	Retention  model.Duration `yaml:"retention"`    // of raw samples
+	Size       Bytes          `yaml:"size"`         // of raw samples on disk; 0 is no limit
 	OutOfOrder model.Duration `yaml:"out_of_order"` // how late a sample may come
+	Tiers      TiersConfig    `yaml:"tiers"`
 }
 
 // LiveConfig bounds the window of one-second points.
@@ -168,7 +170,7 @@ func DefaultConfig() Config {
 		Data:       "data",
 		Listen:     "127.0.0.1:8080",
 		Log:        LogConfig{Level: "info", Format: "text"},
-		History:    HistoryConfig{Retention: model.Duration(30 * 24 * time.Hour), OutOfOrder: model.Duration(30 * time.Minute)},
+		History:    HistoryConfig{Retention: model.Duration(30 * 24 * time.Hour), OutOfOrder: model.Duration(30 * time.Minute), Tiers: defaultTiers},
 		Live:       LiveConfig{MaxSeries: 500},
 		Collector:  CollectorConfig{Local: true, Interval: 15 * time.Second, Timeout: 10 * time.Second, Concurrency: 64},
 		Automation: AutomationConfig{GlobalSlots: 256},
@@ -243,9 +245,7 @@ func (c *Config) validate(file string) error {
 	if !slices.Contains([]string{"text", "json"}, c.Log.Format) {
 		f.add("log.format", "%q is neither text nor json", c.Log.Format)
 	}
-	if c.History.Retention < model.Duration(time.Hour) {
-		f.add("history.retention", "%s is under an hour", c.History.Retention)
-	}
+	c.History.validateTiers(f)
 	if c.Live.MaxSeries < 1 {
 		f.add("live.max_series", "must be at least 1")
 	}

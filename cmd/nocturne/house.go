@@ -121,6 +121,7 @@ func (h *house) openStores() (err error) {
 		Dir: filepath.Join(h.cfg.Data, "history"), Log: h.log,
 		Retention: time.Duration(h.cfg.History.Retention), OutOfOrder: time.Duration(h.cfg.History.OutOfOrder),
 		Interval: h.cfg.Collector.Interval,
+		RawBytes: int64(h.cfg.History.Size), FiveMin: h.cfg.History.Tiers.FiveMin.keep(), Hourly: h.cfg.History.Tiers.Hourly.keep(),
 	})
 	if err != nil {
 		return fmt.Errorf("open history: %w", err)
