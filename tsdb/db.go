@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/fileutil"
 	"github.com/prometheus/prometheus/util/compression"
+
+	"nocturne/tsdb/rollup"
 )
 
 const (
@@ -230,6 +232,7 @@ type Stats struct {
 	MaxTime  time.Time
 	Appended AppendResult // totals since Open
 	SetAside []string     // names in Dir of what was damaged at Open
+	Tiers    []rollup.Stats
 	LastSync time.Time
 	SyncErr  error // why nothing is acknowledged any more
 }
@@ -241,6 +244,9 @@ func (db *DB) Stats() Stats {
 		Blocks:   len(db.inner.Blocks()),
 		Appended: db.results.load(),
 		SetAside: db.aside,
+	}
+	for _, tier := range db.tiers.list {
+		s.Tiers = append(s.Tiers, tier.Stats())
 	}
 	s.LastSync, s.SyncErr = db.logs.state()
 	head := db.inner.Head()

@@ -15,8 +15,12 @@
 //     the library has to cut a damaged one, since it deletes all that follows
 //     the damage. Set-aside material is never deleted by DB.
 //   - Queries are bounded in time, samples and number.
+//   - Run rolls sealed blocks up to buckets of 5 min and 1 h (package rollup),
+//     which are kept longer. No raw block goes for its age before that. A query
+//     reads buckets where they give the answer that raw samples would and spare
+//     much reading, and where raw samples have expired; its annotations say so.
 //
 // All methods are safe for concurrent use. On disk, Dir is an ordinary
-// Prometheus data folder, except for damaged-log-* (kept logs), *.damaged and
-// log-opening (links to the log while it is replayed).
+// Prometheus data folder, except for rollup-5m and rollup-1h, damaged-log-* (kept
+// logs), *.damaged and log-opening (links to the log while it is replayed).
 package tsdb

@@ -1,6 +1,9 @@
 package tsdb
 
-import "os"
+import (
+	"context"
+	"os"
+)
 
 // WatchSync calls f after each sync of a log file with what was in the file
 // when the sync began.
@@ -18,3 +21,7 @@ func (db *DB) WatchSync(f func(path string, size int64)) {
 		return nil
 	}
 }
+
+// RollUp brings the tiers up to date, as Run does once there is enough to roll
+// up.
+func (db *DB) RollUp(ctx context.Context) error { return db.tiers.rollUp(ctx, 0) }

@@ -132,7 +132,7 @@ func (db *DB) RangeQuery(ctx context.Context, o promql.QueryOpts, expr string, f
 // carries ErrTruncated among its annotations.
 func (db *DB) Series(ctx context.Context, matchers [][]*labels.Matcher, from, to time.Time, limit int) ([]labels.Labels, annotations.Annotations, error) {
 	mint, maxt := timestamp.FromTime(from), timestamp.FromTime(to)
-	q, err := db.inner.Querier(mint, maxt)
+	q, err := db.tiers.over(db.inner).Querier(mint, maxt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read series: %w", err)
 	}
@@ -190,7 +190,7 @@ func (db *DB) LabelValues(ctx context.Context, name string, matchers [][]*labels
 type stringsOf func(storage.Querier, *storage.LabelHints, []*labels.Matcher) ([]string, annotations.Annotations, error)
 
 func (db *DB) strings(matchers [][]*labels.Matcher, from, to time.Time, limit int, of stringsOf) ([]string, annotations.Annotations, error) {
-	q, err := db.inner.Querier(timestamp.FromTime(from), timestamp.FromTime(to))
+	q, err := db.tiers.over(db.inner).Querier(timestamp.FromTime(from), timestamp.FromTime(to))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read labels: %w", err)
 	}

@@ -100,7 +100,7 @@ func (t *tiers) Close() error {
 
 // over reads raw samples and, for rewritten selectors, buckets.
 func (t *tiers) over(raw storage.Queryable) storage.Queryable {
-	return rollup.Queryable{Raw: raw, Tiers: t.list}
+	return rollup.Queryable{Raw: raw, Tiers: t.list, RawFrom: t.rawFrom()}
 }
 
 // rawFrom is the time of the oldest raw sample; MaxInt64 when there is none.

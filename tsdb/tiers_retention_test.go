@@ -101,6 +101,16 @@ func TestExpiredRawIsReadFromTiers(t *testing.T) {
 			}
 		}
 	}
+	byN := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "n", "3")}
+	if found, _, err := db.Series(t.Context(), [][]*labels.Matcher{byN}, from, to, 0); err != nil || len(found) != 3 || found[0].Len() != 3 {
+		t.Errorf("series of expired samples: %v, %v", found, err)
+	}
+	if found, _, err := db.LabelNames(t.Context(), nil, from, to, 0); err != nil || !slices.Equal(found, []string{"Zone", "__name__", "n"}) {
+		t.Errorf("label names of expired samples: %q, %v", found, err)
+	}
+	if found, _, err := db.LabelValues(t.Context(), "__name__", nil, from, to, 0); err != nil || !slices.Equal(found, []string{"counter", "gauge", "weird"}) {
+		t.Errorf("names of expired samples: %q, %v", found, err)
+	}
 	if res, err := db.Query(t.Context(), "max_over_time(gauge[7m])", now); err != nil || len(res.Warnings) > 0 {
 		t.Errorf("a query of the last minutes: %v, %v", err, res.Warnings)
 	}

@@ -137,7 +137,7 @@ func TestKilledRollup(t *testing.T) {
 						want[labelsOf(name).String()] = p
 					}
 				}
-				if d := cmp.Diff(want, readTier(t, Queryable{nothing, []*Tier{tier}}, tier, k, of), sameBits); d != "" {
+				if d := cmp.Diff(want, readTier(t, Queryable{Raw: nothing, Tiers: []*Tier{tier}}, tier, k, of), sameBits); d != "" {
 					t.Errorf("%s of %v: %s", k, of, d)
 				}
 			}

@@ -19,7 +19,10 @@ import (
 // such as the newest, are made from the raw samples as they are read.
 type Queryable struct {
 	Raw   storage.Queryable
-	Tiers []*Tier
+	Tiers []*Tier // fine to coarse
+	// RawFrom is the time in Unix milliseconds of the oldest raw sample. Lists
+	// of series and labels look for older ones in the coarsest tier.
+	RawFrom int64
 }
 
 // reading is the value of Label by which a selector reads kind k of a tier.
@@ -64,7 +67,10 @@ func (q *querier) keep(o storage.Querier) {
 // Select implements storage.Querier.
 func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
 	i := slices.IndexFunc(ms, func(m *labels.Matcher) bool { return m.Name == Label })
-	if i < 0 {
+	switch {
+	case i < 0 && hints != nil && hints.Func == "series": // wants labels alone
+		return q.selectLabels(ctx, sorted, hints, ms)
+	case i < 0:
 		return q.Querier.Select(ctx, sorted, hints, ms...)
 	}
 	name, k, ok := strings.Cut(ms[i].Value, "/")
@@ -82,6 +88,10 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
+	return listOf(found, sorted, warnings)
+}
+
+func listOf(found []storage.Series, sorted bool, warnings annotations.Annotations) *seriesList {
 	if sorted {
 		slices.SortFunc(found, func(a, b storage.Series) int { return labels.Compare(a.Labels(), b.Labels()) })
 	}
@@ -106,16 +116,10 @@ func (s *selection) series(ctx context.Context) ([]storage.Series, annotations.A
 	}
 	if stored != nil {
 		s.querier.keep(stored)
-		ms := append(slices.Clone(s.matchers), labels.MustNewMatcher(labels.MatchEqual, Label, string(s.kind.source())))
-		set := stored.Select(ctx, false, nil, ms...)
-		b := labels.NewBuilder(labels.EmptyLabels())
-		for set.Next() {
-			b.Reset(set.At().Labels())
-			parts.add(renamed{set.At(), b.Del(Label).Labels()})
-		}
-		warnings.Merge(set.Warnings())
-		if set.Err() != nil {
-			return nil, warnings, fmt.Errorf("read tier %s: %w", s.tier.name, set.Err())
+		w, err := parts.addStored(ctx, stored, s.kind.source(), s.matchers)
+		warnings.Merge(w)
+		if err != nil {
+			return nil, warnings, fmt.Errorf("read tier %s: %w", s.tier.name, err)
 		}
 	}
 	width := s.tier.width
@@ -206,6 +210,17 @@ func (g *gathered) add(s storage.Series) {
 	}
 	g.index[h] = append(g.index[h], len(g.series))
 	g.series = append(g.series, []storage.Series{s})
+}
+
+// addStored adds what a tier's querier has of a kind.
+func (g *gathered) addStored(ctx context.Context, q storage.Querier, k Kind, ms []*labels.Matcher) (annotations.Annotations, error) {
+	set := q.Select(ctx, false, nil, append(slices.Clone(ms), labels.MustNewMatcher(labels.MatchEqual, Label, string(k)))...)
+	b := labels.NewBuilder(labels.EmptyLabels())
+	for set.Next() {
+		b.Reset(set.At().Labels())
+		g.add(renamed{set.At(), b.Del(Label).Labels()})
+	}
+	return set.Warnings(), set.Err()
 }
 
 // seriesList is a storage.SeriesSet of what was gathered.

@@ -1,7 +1,6 @@
 package rollup
 
 import (
-	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -238,7 +237,7 @@ func TestTierHoldsWhatTheDefinitionsSay(t *testing.T) {
 						want[labelsOf(name).String()] = p
 					}
 				}
-				got := readTier(t, Queryable{nothing, []*Tier{tier}}, tier, k, Range{start, end})
+				got := readTier(t, Queryable{Raw: nothing, Tiers: []*Tier{tier}}, tier, k, Range{start, end})
 				if d := cmp.Diff(want, got, sameBits); d != "" {
 					t.Errorf("%s, %s of %s: %s", when, k, tier.Name(), d)
 				}
@@ -256,6 +255,6 @@ func TestTierHoldsWhatTheDefinitionsSay(t *testing.T) {
 		if d := cmp.Diff(before.Covered, after.Covered); d != "" || before.Samples != after.Samples {
 			t.Errorf("merging changed what %s covers from %+v to %+v", tier.Name(), before, after)
 		}
-		t.Log(fmt.Sprintf("%s: %d blocks and %d bytes, merged %d and %d", tier.Name(), before.Blocks, before.Bytes, after.Blocks, after.Bytes))
+		t.Logf("%s: %d blocks and %d bytes, merged %d and %d", tier.Name(), before.Blocks, before.Bytes, after.Blocks, after.Bytes)
 	}
 }

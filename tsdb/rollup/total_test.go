@@ -56,7 +56,7 @@ func TestTotalsAddUpAcrossBlocks(t *testing.T) {
 			from = to
 		}
 		for _, k := range []Kind{Whole, Ends} {
-			for _, got := range readTier(t, Queryable{nothing, []*Tier{tier}}, tier, k, Range{start, end}) {
+			for _, got := range readTier(t, Queryable{Raw: nothing, Tiers: []*Tier{tier}}, tier, k, Range{start, end}) {
 				for i, p := range got {
 					if i > 0 && (p.t <= got[i-1].t || p.v < got[i-1].v) {
 						t.Fatalf("%s of %s: %v after %v", k, tier.Name(), p, got[i-1])
