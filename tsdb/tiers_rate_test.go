@@ -76,6 +76,7 @@ func edge(samples []Sample, from, to, width int64) float64 {
 // buckets against raw. They may differ by one bucket's edge; where samples are
 // dense, much less.
 func TestRatesAgreeWithRaw(t *testing.T) {
+	t.Parallel()
 	_, r := need.Seed(t)
 	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	db := history(t, t.TempDir(), r, start, 30, Options{})
@@ -128,4 +129,66 @@ func TestRatesAgreeWithRaw(t *testing.T) {
 		}
 	}
 	t.Logf("%d values, difference in buckets' edges: %.3f at most, %.4f on average; %d only on raw, %d only in the tier", n, worst, sum/float64(n), missing, extra)
+}
+
+// TestOtherWindowsAreNear asks for windows and times that are no whole buckets,
+// as if raw samples had expired. Each answer carries a warning. The greatest
+// value lies between those that raw has over the window less a bucket and over
+// the window and a bucket before; a rate is within the edges of two buckets.
+func TestOtherWindowsAreNear(t *testing.T) {
+	t.Parallel()
+	_, r := need.Seed(t)
+	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	db := history(t, t.TempDir(), r, start, 12, Options{})
+	if err := db.tiers.rollUp(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	samples := map[string]map[string][]Sample{"gauge": rawSamples(t, db, "gauge"), "counter": rawSamples(t, db, "counter")}
+	width := 5 * time.Minute
+	b, n := width.Milliseconds(), 0
+	for range 60 {
+		w := 2*width + time.Duration(r.IntN(3600))*time.Second
+		at := start.Add(3*time.Hour + time.Duration(r.IntN(5*3600_000)+1)*time.Millisecond)
+		expr := fmt.Sprintf("max_over_time(gauge[%s])", w)
+		name := "gauge"
+		if r.IntN(2) == 0 {
+			expr, name = fmt.Sprintf("increase(counter[%s])", w), "counter"
+		}
+		res, a := db.forced(t, expr, at, at, 0, []string{"5m"}, math.MaxInt64)
+		if warnings, _ := a.Notes.CountWarningsAndInfo(); warnings != 1 {
+			t.Errorf("%s: %d warnings", expr, warnings)
+		}
+		to := at.UnixMilli()
+		from := to - w.Milliseconds()
+		raw := byLabels(db.fromRaw(t, expr, at, at, 0))
+		for ls, values := range byLabels(res) {
+			got := values[to]
+			n++
+			switch name {
+			case "gauge":
+				least, most := greatest(samples[name][ls], from, to-b), greatest(samples[name][ls], from-2*b, to)
+				if got < least || got > most {
+					t.Errorf("%s: %s at %d: %v is not between %v and %v", expr, ls, to, got, least, most)
+				}
+			case "counter":
+				want, known := raw[ls][to]
+				if allowed := 2 * edge(samples[name][ls], from-b, to, b); known && math.Abs(got-want) > allowed+1e-6 {
+					t.Errorf("%s: %s at %d: raw %v, tier %v, differ by more than %v", expr, ls, to, want, got, allowed)
+				}
+			}
+		}
+	}
+	if n < 60 {
+		t.Errorf("only %d values compared", n)
+	}
+}
+
+func greatest(samples []Sample, from, to int64) float64 {
+	most := math.Inf(-1)
+	for _, s := range samples {
+		if s.T > from && s.T <= to {
+			most = max(most, s.V)
+		}
+	}
+	return most
 }

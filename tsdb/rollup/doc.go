@@ -27,4 +27,6 @@
 //     stands alone 1 ms before the end: windows that span the gap have it, those
 //     that begin in it or after it do not, as on raw. Values that are not finite
 //     are left out.
+//   - An average is the sum by the count, so one whose sum is beyond a float64
+//     is infinite or NaN where raw samples would still give a number.
 package rollup

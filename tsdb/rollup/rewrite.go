@@ -238,8 +238,8 @@ func (r *rewriter) choose(vs *parser.VectorSelector, of Range, same func(Holding
 	i := max(0, slices.IndexFunc(r.holdings.Tiers, reaches))
 	h := &r.holdings.Tiers[i]
 	r.answer.reads(h.Name)
-	r.answer.Notes.Add(fmt.Errorf("raw samples before %s have expired: %s is read from buckets of %s and may differ from raw by what one bucket holds, shorter windows are widened",
-		at(r.holdings.RawFrom), vs, h.Name))
+	r.answer.Notes.Add(fmt.Errorf("%w: raw samples before %s have expired: %s is read from buckets of %s and may differ by what one bucket holds, windows are widened to whole buckets",
+		annotations.PromQLWarning, at(r.holdings.RawFrom), vs, h.Name))
 	return h, false
 }
 
