@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 
@@ -233,7 +232,8 @@ func TestDamagedTierBlock(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if d := cmp.Diff(covered, db.tiers.list[1].Covered()); d != "" {
-		t.Error(d)
+	// Less of the end may be sealed: late samples are back from their log.
+	if again := db.tiers.list[1].Covered(); len(again) != 1 || again[0].From != covered[0].From || again[0].To < start.Add(4*time.Hour).UnixMilli() {
+		t.Errorf("covered %v, and after the damage %v", covered, again)
 	}
 }
