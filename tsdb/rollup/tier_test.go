@@ -37,11 +37,15 @@ func randomSeries(r *rand.Rand, from, to int64) []point {
 	var out []point
 	step := []int64{15_000, 30_000, 60_000, 600_000}[r.IntN(4)]
 	counts, v := r.IntN(2) == 0, 0.0
-	for t := from + 1 + r.Int64N(step); t <= to; t += step + r.Int64N(20) {
+	first, jitter := from+1+r.Int64N(step), int64(20)
+	if r.IntN(2) == 0 { // some samples are at the very end of a bucket
+		first, jitter = from+step, 1
+	}
+	for t := first; t <= to; t += step + r.Int64N(jitter) {
 		switch {
 		case r.IntN(200) == 0:
 			out = append(out, point{t, stale})
-			t += r.Int64N(3 * time.Hour.Milliseconds())
+			t += step * r.Int64N(3*time.Hour.Milliseconds()/step)
 			continue
 		case r.IntN(100) == 0 && counts:
 			v = 0
