@@ -119,6 +119,9 @@ func TestKilledRollup(t *testing.T) {
 	for _, name := range []string{"x", "xy", "z"} {
 		series[name] = randomSeries(r, killedFrom, killedTo)
 	}
+	for at := killedFrom + 1; at <= killedTo; at += 600_000 { // no hour is without samples
+		series["w"] = append(series["w"], point{at, 1})
+	}
 	var times []int64
 	for at := killedFrom; at < killedTo; at += 7_000_000 {
 		times = append(times, at)

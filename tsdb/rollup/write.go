@@ -187,7 +187,8 @@ func (t *Tier) Merge(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// mergeable returns the first two or more blocks in one span that is over.
+// mergeable returns the first two or more blocks in one span that is over. They
+// leave no time out: a merged block says that it holds all between its ends.
 func mergeable(blocks []*tsdb.Block, span int64) []*tsdb.Block {
 	if len(blocks) == 0 {
 		return nil
@@ -196,20 +197,16 @@ func mergeable(blocks []*tsdb.Block, span int64) []*tsdb.Block {
 	for i := 0; i < len(blocks); {
 		start := floor(rangeOf(blocks[i].Meta()).From, span)
 		j := i
-		for j < len(blocks) && rangeOf(blocks[j].Meta()).To <= start+span {
+		for j < len(blocks) && rangeOf(blocks[j].Meta()).To <= start+span && (j == i || blocks[j].MinTime() <= blocks[j-1].MaxTime()) {
 			j++
 		}
-		if j-i > 1 && start+span <= passed && contiguous(blocks[i:j]) {
+		if j-i > 1 && start+span <= passed {
 			return blocks[i:j]
 		}
 		i = max(j, i+1)
 	}
 	return nil
 }
-
-// contiguous says that blocks leave no time out: a merged block says it holds
-// all between its ends.
-func contiguous(blocks []*tsdb.Block) bool { return len(covered(blocks)) == 1 }
 
 func (t *Tier) merge(ctx context.Context, group []*tsdb.Block) error {
 	p := &populator{width: t.width, merge: true, of: Range{rangeOf(group[0].Meta()).From, rangeOf(group[0].Meta()).To}}
