@@ -275,6 +275,26 @@ func TestWholeWindowsEqualRaw(t *testing.T) {
 			t.Errorf("%s from %s to %s step %s of %s: %q", expr, from, to, step, tier.Name(), diff)
 		}
 	}
+	for expr, want := range map[string][]string{ // nothing has expired
+		"max_over_time(gauge[1h])":                            {"1h"},
+		"max_over_time(gauge[5m]) + min_over_time(weird[1h])": {"5m", "1h"},
+		"rate(counter[1h])":                                   {"5m"},
+		"gauge":                                               {"1h"},
+		"timestamp(gauge)":                                    {"raw"},
+		"max_over_time(gauge[7m])":                            {"raw"},
+		"stddev_over_time(gauge[1h])":                         {"raw"},
+		"max_over_time(rate(counter[1h])[2h:1h])":             {"raw"},
+		"max_over_time(gauge[1h] @ 1772330400)":               {"raw"},
+		"1":                                                   nil,
+	} {
+		q, err := db.RangeQuery(t.Context(), nil, expr, start.Add(2*time.Hour), start.Add(20*time.Hour), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := TiersOf(q); !slices.Equal(got, want) {
+			t.Errorf("%s reads %v, want %v", expr, got, want)
+		}
+	}
 	t.Logf("%d values compared", total)
 	if total < 1000 {
 		t.Error("that is too few")

@@ -87,7 +87,7 @@ type rewriter struct {
 // times are when an expression is evaluated.
 type times struct {
 	start, end, step int64
-	within           bool // a subquery
+	within           bool // a subquery, or otherwise at more times than these
 }
 
 // at are the times under an offset and an @ modifier.
@@ -137,9 +137,12 @@ func (r *rewriter) expr(e parser.Expr, c times) parser.Expr {
 }
 
 func (r *rewriter) call(n *parser.Call, c times) parser.Expr {
-	if n.Func.Name == "info" {
+	switch n.Func.Name {
+	case "info":
 		r.answer.reads(Raw) // it makes selectors of its own
 		return n
+	case "timestamp":
+		c.within = true // a bucket has the time of its end
 	}
 	for i, arg := range n.Args {
 		if m, ok := arg.(*parser.MatrixSelector); ok {
