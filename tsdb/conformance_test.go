@@ -31,6 +31,11 @@ func (s asStore) Append(series string, t int64, v float64) error {
 
 func (s asStore) Sync() error { return s.Synced(context.Background()) }
 
+// Delete implements conformance.Deleter.
+func (s asStore) Delete(series string, from, to int64) error {
+	return s.DB.Delete(context.Background(), []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "__name__", series)}, time.UnixMilli(from), time.UnixMilli(to))
+}
+
 // Settle writes what is full as blocks and deletes what is too old.
 func (s asStore) Settle() error { return s.SettleBlocks(context.Background()) }
 
@@ -58,7 +63,7 @@ func (s asStore) Select(series string, from, to int64) ([]conformance.Point, err
 var subject = conformance.Subject{
 	Name: "tsdb.DB",
 	Open: func(dir string) (conformance.Store, error) {
-		db, err := tsdb.Open(tsdb.Options{Dir: dir, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Retention: 3 * time.Hour})
+		db, err := tsdb.Open(tsdb.Options{Dir: dir, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Retention: 3 * time.Hour, Delete: true})
 		return asStore{db}, err
 	},
 	Log:    newestSegment,

@@ -24,10 +24,25 @@ func (db *DB) WatchSync(f func(path string, size int64)) {
 }
 
 // SettleBlocks does what the store does behind its callers' back.
-func (db *DB) SettleBlocks(ctx context.Context) error { return db.inner.Compact(ctx) }
+func (db *DB) SettleBlocks(ctx context.Context) error {
+	if err := db.inner.Compact(ctx); err != nil {
+		return err
+	}
+	if db.remote != nil {
+		return nil
+	}
+	if err := db.tiers.rollUp(ctx, 0); err != nil {
+		return err
+	}
+	return db.inner.Compact(ctx) // deletes what the tiers have now
+}
 
 // SmallSegments has logs rotate, and blocks be cut, often.
 func SmallSegments(o Options) Options {
 	o.segment, o.Interval = 2*pageBytes, 5*time.Second
 	return o
 }
+
+// RollUp brings the tiers up to date, as Run does once there is enough to roll
+// up.
+func (db *DB) RollUp(ctx context.Context) error { return db.tiers.rollUp(ctx, 0) }

@@ -124,6 +124,7 @@ func (h *house) openStores() (err error) {
 		Dir: filepath.Join(h.cfg.Data, "history"), Log: h.log,
 		Retention: time.Duration(h.cfg.History.Retention), OutOfOrder: time.Duration(h.cfg.History.OutOfOrder),
 		Interval: h.cfg.Collector.Interval, Limits: h.cfg.History.Limits.limits(), MaxAhead: time.Duration(h.cfg.History.MaxAhead),
+		RawBytes: int64(h.cfg.History.Size), FiveMin: h.cfg.History.Tiers.FiveMin.keep(), Hourly: h.cfg.History.Tiers.Hourly.keep(),
 	}
 	h.cfg.History.Remote.apply(&o, func() *access.Vault { return h.access.Vault() }, h.forwardLag)
 	if h.history, err = tsdb.Open(o); err != nil {
