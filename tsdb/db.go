@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
@@ -43,6 +43,11 @@ type Options struct {
 	QueryTimeout  time.Duration // of one query, waiting included (30 s)
 	MaxSamples    int           // in memory for one query (10 million)
 	MaxConcurrent int           // queries running at once; more wait (16)
+	Limits        Limits
+	MaxAhead      time.Duration // how far ahead of the clock a sample may be (10 min); negative: no matter
+	MaxAge        time.Duration // of the first sample in an empty head (5 years); negative: no matter
+
+	owners *owners // hears of the library's series
 }
 
 // DB is a store of samples on disk.
@@ -54,7 +59,14 @@ type DB struct {
 	timeout time.Duration // of one query
 	logs    *logSync
 	aside   []string
-	results appendTotals
+
+	options    Options
+	limits     Limits
+	lateWindow int64 // out-of-order window, in milliseconds
+	owners     *owners
+	own        *Source
+	sourceMu   sync.Mutex // guards below
+	sources    map[string]*Source
 }
 
 // Open opens the store in o.Dir and replays its log. A second process is
@@ -63,7 +75,7 @@ func Open(o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("open history: no folder given")
 	}
-	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 {
+	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 || o.Limits.negative() {
 		return nil, fmt.Errorf("open history %s: negative option", o.Dir)
 	}
 	log := cmp.Or(o.Log, slog.Default()).With("component", "tsdb")
@@ -80,6 +92,7 @@ func Open(o Options) (*DB, error) {
 }
 
 func openLocked(o Options, log *slog.Logger) (*DB, error) {
+	o.owners = newOwners()
 	aside, err := setDamagedAside(o.Dir, log)
 	if err != nil {
 		return nil, err
@@ -95,7 +108,11 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 		timeout: queryTimeout(o),
 		logs:    newLogSync(o.Dir),
 		aside:   append(aside, cut...),
+		options: o, limits: o.Limits.withDefaults(), lateWindow: settings(o).OutOfOrderTimeWindow,
+		owners: o.owners, sources: map[string]*Source{},
 	}
+	db.owners.arm(inner.Head().NumSeries())
+	db.own = db.Source(ownSource)
 	// The library's new segments and what a repair wrote are durable before
 	// the first sample is.
 	if err := db.logs.sync(); err != nil {
@@ -155,6 +172,9 @@ func settings(o Options) *tsdb.Options {
 	s.StripeSize = stripes
 	s.HeadChunksWriteBufferSize = chunkBuffer
 	s.OutOfOrderTimeWindow = cmp.Or(o.OutOfOrder, 30*time.Minute).Milliseconds()
+	if o.owners != nil {
+		s.SeriesLifecycleCallback = o.owners
+	}
 	return s
 }
 
@@ -200,8 +220,9 @@ type Stats struct {
 	Blocks   int       // on disk
 	MinTime  time.Time // of the samples held; zero when there are none
 	MaxTime  time.Time
-	Appended AppendResult // totals since Open
-	SetAside []string     // names in Dir of what was damaged at Open
+	Appended AppendResult  // totals since Open
+	Sources  []SourceStats // by name
+	SetAside []string      // names in Dir of what was damaged at Open
 	LastSync time.Time
 	SyncErr  error // why nothing is acknowledged any more
 }
@@ -211,9 +232,9 @@ func (db *DB) Stats() Stats {
 	s := Stats{
 		Series:   db.inner.Head().NumSeries(),
 		Blocks:   len(db.inner.Blocks()),
-		Appended: db.results.load(),
 		SetAside: db.aside,
 	}
+	s.Sources, s.Appended = db.sourceStats()
 	s.LastSync, s.SyncErr = db.logs.state()
 	head := db.inner.Head()
 	lo, hi, any := head.MinTime(), head.MaxTime(), head.MinTime() <= head.MaxTime()
@@ -229,25 +250,6 @@ func (db *DB) Stats() Stats {
 		s.MinTime, s.MaxTime = time.UnixMilli(lo).UTC(), time.UnixMilli(hi).UTC()
 	}
 	return s
-}
-
-// appendTotals are AppendResults summed up, kept apart for each DB.
-type appendTotals struct{ appended, duplicate, outOfOrder, invalid atomic.Int64 }
-
-func (t *appendTotals) add(r AppendResult) {
-	t.appended.Add(int64(r.Appended))
-	t.duplicate.Add(int64(r.Duplicate))
-	t.outOfOrder.Add(int64(r.OutOfOrder))
-	t.invalid.Add(int64(r.Invalid))
-}
-
-func (t *appendTotals) load() AppendResult {
-	return AppendResult{
-		Appended:   int(t.appended.Load()),
-		Duplicate:  int(t.duplicate.Load()),
-		OutOfOrder: int(t.outOfOrder.Load()),
-		Invalid:    int(t.invalid.Load()),
-	}
 }
 
 // syncFolder makes the names in a folder durable.

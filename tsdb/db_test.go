@@ -75,10 +75,10 @@ func TestAppendCountsWhatItRejects(t *testing.T) {
 		t.Errorf("first append (-want +got):\n%s", diff)
 	}
 	got = appendAll(t, db, at(0, 2), at(-10*time.Minute, 3), at(-31*time.Minute, 4), at(time.Second, 5))
-	if diff := cmp.Diff(AppendResult{Appended: 2, Duplicate: 1, OutOfOrder: 1}, got); diff != "" {
+	if diff := cmp.Diff(AppendResult{Appended: 2, Duplicate: 1, TooOld: 1}, got); diff != "" {
 		t.Errorf("second append (-want +got):\n%s", diff)
 	}
-	want := AppendResult{Appended: 4, Duplicate: 1, OutOfOrder: 1, Invalid: 2}
+	want := AppendResult{Appended: 4, Duplicate: 1, TooOld: 1, Invalid: 2}
 	if diff := cmp.Diff(want, db.Stats().Appended); diff != "" {
 		t.Errorf("Stats (-want +got):\n%s", diff)
 	}
