@@ -193,11 +193,12 @@ func (l *library) close() error { return l.db.Close() }
 
 // ours is tsdb.DB, with the syncs of its log.
 type ours struct {
-	db      *tsdb.DB
-	f       *fleet
-	samples []tsdb.Sample
-	stop    context.CancelFunc
-	done    chan error
+	db   *tsdb.DB
+	src  *tsdb.Source
+	f    *fleet
+	refs []uint64
+	stop context.CancelFunc
+	done chan error
 }
 
 func openOurs(spec childSpec, f *fleet) (engine, error) {
@@ -206,17 +207,23 @@ func openOurs(spec childSpec, f *fleet) (engine, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	o := &ours{db: db, f: f, stop: stop, done: make(chan error, 1)}
+	o := &ours{db: db, src: db.Source("bench"), f: f, refs: make([]uint64, len(f.labels)), stop: stop, done: make(chan error, 1)}
 	go func() { o.done <- db.Run(ctx) }()
 	return o, nil
 }
 
 func (o *ours) scrape(first int, times []int64, values []float64) error {
-	o.samples = o.samples[:0]
-	for i := range times {
-		o.samples = append(o.samples, tsdb.Sample{Labels: o.f.labels[first+i], T: times[i], V: values[i]})
+	b, err := o.src.Begin(context.Background())
+	if err != nil {
+		return err
 	}
-	r, err := o.db.Append(context.Background(), o.samples)
+	for i := range times {
+		n := first + i
+		if o.refs[n] == 0 || !b.AppendRef(o.refs[n], times[i], values[i]) {
+			o.refs[n] = b.Append(o.f.labels[n], times[i], values[i])
+		}
+	}
+	r, err := b.Commit()
 	if err == nil && r.Appended != len(times) {
 		err = fmt.Errorf("of %d samples: %+v", len(times), r)
 	}

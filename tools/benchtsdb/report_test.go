@@ -17,13 +17,29 @@ import (
 type figure struct {
 	Who              string
 	Value, Low, High float64
+	Rounds           []float64 // in the order they were taken in, where ratios are taken round by round
 }
 
-func one(who string, v float64) figure { return figure{who, v, v, v} }
+func one(who string, v float64) figure { return figure{Who: who, Value: v, Low: v, High: v} }
 
-func spread(who string, v []float64) figure {
-	v = slices.Sorted(slices.Values(v))
-	return figure{who, v[len(v)/2], v[0], v[len(v)-1]}
+func spread(who string, rounds []float64) figure {
+	v := slices.Sorted(slices.Values(rounds))
+	return figure{who, v[len(v)/2], v[0], v[len(v)-1], rounds}
+}
+
+// ratio is f's to a peer's. Rounds that were taken side by side are compared
+// with each other, and the middle of their ratios counts: what slows the
+// machine for a while slows both.
+func (f figure) ratio(peer figure) float64 {
+	if len(f.Rounds) == 0 || len(f.Rounds) != len(peer.Rounds) {
+		return f.Value / peer.Value
+	}
+	ratios := make([]float64, len(f.Rounds))
+	for i := range ratios {
+		ratios[i] = f.Rounds[i] / peer.Rounds[i]
+	}
+	slices.Sort(ratios)
+	return ratios[len(ratios)/2]
 }
 
 // target bounds the ratio of ours to a peer's, or our own figure.
@@ -118,7 +134,7 @@ func (r row) missed() string {
 		if len(r.Against) > 0 && !slices.Contains(r.Against, f.Who) {
 			continue
 		}
-		if ratio := r.Figures[0].Value / f.Value; !r.Target.met(ratio) {
+		if ratio := r.Figures[0].ratio(f); !r.Target.met(ratio) {
 			out = append(out, fmt.Sprintf("%.2f of %s's, target %s", ratio, f.Who, r.Target.Text))
 		}
 	}
@@ -136,7 +152,7 @@ func (r row) cells() []string {
 		}
 		figures = append(figures, strings.TrimSpace(text))
 		if i > 0 {
-			ratios = append(ratios, fmt.Sprintf("%.2f of %s", r.Figures[0].Value/f.Value, f.Who))
+			ratios = append(ratios, fmt.Sprintf("%.2f of %s", r.Figures[0].ratio(f), f.Who))
 		}
 	}
 	verdict := r.Target.Text
@@ -206,6 +222,12 @@ func TestRow(t *testing.T) {
 	r.Against = []string{"a"}
 	if m := r.missed(); m != "" {
 		t.Errorf("missed: %s", m)
+	}
+	// Round by round 6, 1.2 and 0.1.
+	r.Figures[1] = spread("a", []float64{0.5, 1, 20})
+	r.Figures[0] = spread("nocturne", []float64{3, 1.2, 2})
+	if got := r.cells()[2]; got != "1.20 of a, 0.67 of b" {
+		t.Errorf("paired: %q", got)
 	}
 	r.Target = ownAtMost(1.5, "under 1.5 ms")
 	if m := r.missed(); m != "2.00 ms, target under 1.5 ms" {

@@ -22,7 +22,7 @@ func (b *bench) servers(t *testing.T) {
 	b.ingest(t, s, all)
 	b.memory(t, all)
 	b.dashboards(t, s, all[:2])
-	b.reopen(t, s, all)
+	b.reopen(t, s, all[:2])
 }
 
 // ingest measures samples of a CPU second of the server. The first interval,
@@ -55,7 +55,8 @@ func (b *bench) ingest(t *testing.T, s *sender, all []*server) {
 	figures := make([]figure, len(all))
 	for n, to := range all {
 		figures[n] = spread(to.name, rates[n])
-		figures[n].Value = float64(b.series*(b.steps-1)) / spent[n].Seconds()
+		// The whole counts, not the middle: blocks are written in one piece alone.
+		figures[n].Value, figures[n].Rounds = float64(b.series*(b.steps-1))/spent[n].Seconds(), nil
 	}
 	b.report.compare(t, row{
 		What: "remote write, samples a CPU second of the server", Unit: "M", Scale: 1e-6, Digits: 2, Target: atLeast(1), Key: "write", Figures: figures,
@@ -91,12 +92,13 @@ func (b *bench) memory(t *testing.T, all []*server) {
 	})
 }
 
-// reopen kills each server in the middle of writing as fast as it can, and
+// reopen kills both servers in the middle of writing as fast as it can, and
 // times its next start until it answers a query over all targets.
+// VictoriaMetrics keeps no log and would lose the last seconds.
 func (b *bench) reopen(t *testing.T, s *sender, all []*server) {
 	took, worked := make([][]float64, len(all)), make([][]float64, len(all))
 	for round := range rounds {
-		order := []int{0, 1, 2}
+		order := []int{0, 1}
 		if round%2 == 1 {
 			slices.Reverse(order)
 		}
