@@ -120,11 +120,11 @@ func (b *Batch) add(w waiting) uint64 {
 
 // later keeps a sample for Commit, unless it can be rejected now.
 func (b *Batch) later(w waiting) {
-	w.ls = w.ls.WithoutEmpty()
 	if r, cause := b.src.refuses(w.ls, w.t, b.times); r != reasons {
 		b.reject(r, cause, w.ls, w.t)
 		return
 	}
+	w.ls = w.ls.WithoutEmpty()
 	b.late = append(b.late, w)
 }
 
@@ -209,6 +209,14 @@ func (b *Batch) reject(r Reason, cause string, ls labels.Labels, t int64) {
 	}
 }
 
+// Refuse counts samples as invalid that a caller could not make out.
+func (b *Batch) Refuse(cause string, samples int) {
+	b.rejected[Invalid] += samples
+	if samples > 0 && len(b.first) < maxRejections {
+		b.first = append(b.first, errors.New(cause))
+	}
+}
+
 // labelsOf reads the labels of a series in the head, for a message.
 func (b *Batch) labelsOf(ref uint64) labels.Labels {
 	ix, err := b.src.db.inner.Head().Index()
@@ -224,7 +232,7 @@ func (b *Batch) labelsOf(ref uint64) labels.Labels {
 	return sb.Labels()
 }
 
-// Rejections describes the first rejected samples, each a *Rejection.
+// Rejections describes the first rejected samples, mostly as *Rejection.
 func (b *Batch) Rejections() []error { return b.first }
 
 // Histograms is how many of the samples appended were native histograms.
