@@ -35,7 +35,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if builtIn != "" {
+		_ = os.RemoveAll(builtIn)
+	}
+	os.Exit(code)
 }
 
 // TestBenchTSDB prints the figures as a table of ratios, keeps it in
@@ -44,6 +48,7 @@ func TestMain(m *testing.M) {
 //	NOCTURNE_BENCH_SERIES   how many series, "100000" or several with commas
 //	NOCTURNE_BENCH_STEPS    intervals to send (372: until a block is written)
 //	NOCTURNE_BENCH_HISTORY  "1000x30" or other series x days of old samples
+//	NOCTURNE_BENCH_PROFILE  folder for CPU profiles of the appends in-process
 //
 // The parts can be had alone: -run TestBenchTSDB/appends, /servers, /history.
 func TestBenchTSDB(t *testing.T) {

@@ -81,12 +81,16 @@ func newVictoria(t *testing.T) *server {
 	})
 }
 
+// builtIn is the folder that product made, to be removed at the end.
+var builtIn string
+
 // product is the program as the Makefile builds it, built once.
 var product = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "benchtsdb")
 	if err != nil {
 		return "", err
 	}
+	builtIn = dir
 	bin := filepath.Join(dir, "nocturne")
 	cmd := exec.Command("go", "build", "-trimpath", "-tags", "gosnmp_nodebug", "-ldflags", "-s -w", "-o", bin, "nocturne/cmd/nocturne")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
