@@ -18,7 +18,10 @@
 //     nocturne_poll_partial are written with the target's job and instance.
 //   - A series that is gone gets a staleness marker: when a complete poll no
 //     longer has it, and when its target is removed. A partial or failed poll
-//     says nothing about what it did not see.
+//     says nothing about what it did not see. A marker that could not be
+//     stored comes with the next poll. Which series there were is not
+//     remembered over a restart, as with Prometheus: what went while the
+//     program was down ends by the lookback of the query, five minutes.
 package collector
 
 import (

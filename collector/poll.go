@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"runtime/debug"
 	"time"
@@ -67,11 +68,13 @@ func (s *Scheduler) store(run context.Context, a *attempt, res Result, failed er
 	defer cancel()
 	t := s.stamp(a.e, a.began)
 	var samples []Sample
-	up := 0.0
+	up, series := 0.0, a.e.series
 	if failed == nil {
 		up = 1
 		samples = stamped(res.Samples, t)
-		samples = append(samples, a.e.vanished(samples, len(res.Partial) > 0, t)...)
+		var gone []Sample
+		gone, series = a.e.vanished(samples, len(res.Partial) > 0, t)
+		samples = append(samples, gone...)
 	}
 	partial := 0.0
 	if failed == nil && len(res.Partial) > 0 {
@@ -80,8 +83,10 @@ func (s *Scheduler) store(run context.Context, a *attempt, res Result, failed er
 	samples = append(samples, own(a.t, "up", t, up), own(a.t, PartialMetric, t, partial),
 		own(a.t, "scrape_duration_seconds", t, took.Seconds()))
 	if err := s.o.Append(ctx, samples); err != nil {
+		a.e.keep(series) // the markers are still to come
 		return fmt.Errorf("store samples of %s: %w", a.t.Name, err)
 	}
+	a.e.series = series
 	if a.burst && s.o.Live != nil {
 		s.o.Live(a.t.Name, samples)
 	}
@@ -114,14 +119,13 @@ func stamped(in []Sample, t int64) []Sample {
 }
 
 // vanished returns staleness markers for the series that the last complete
-// polls had and this one lacks, and remembers this one's. A partial poll adds
-// series and takes none away.
-func (e *entry) vanished(samples []Sample, partial bool, t int64) []Sample {
+// polls had and this one lacks, and the series that are left. A partial poll
+// adds series and takes none away.
+func (e *entry) vanished(samples []Sample, partial bool, t int64) (gone []Sample, left seriesSet) {
 	now := make(seriesSet, max(len(samples), len(e.series)))
 	for _, smp := range samples {
 		now[smp.Labels.Hash()] = smp.Labels
 	}
-	var gone []Sample
 	for h, ls := range e.series {
 		if _, ok := now[h]; ok {
 			continue
@@ -132,8 +136,15 @@ func (e *entry) vanished(samples []Sample, partial bool, t int64) []Sample {
 			gone = append(gone, stale(ls, t))
 		}
 	}
-	e.series = now
-	return gone
+	return gone, now
+}
+
+// keep adds series to those that are known.
+func (e *entry) keep(series seriesSet) {
+	if e.series == nil {
+		e.series = make(seriesSet, len(series))
+	}
+	maps.Copy(e.series, series)
 }
 
 // bury marks all series of a removed target stale.

@@ -178,6 +178,46 @@ func TestStaleMarkers(t *testing.T) {
 	})
 }
 
+// A marker that could not be stored is not forgotten.
+func TestStaleMarkersOutliveAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		have, full := []string{"x", "y"}, false
+		src := newFake(func(_ context.Context, tg Target) (r Result, err error) {
+			for _, n := range have {
+				r.Samples = append(r.Samples, Sample{Labels: labels.FromStrings("__name__", n, "instance", tg.Name), V: 1})
+			}
+			return r, nil
+		})
+		var st store
+		s := start(t, Options{Sources: map[string]Source{"snmp": src}, Append: func(ctx context.Context, samples []Sample) error {
+			if full {
+				return errors.New("disk is full")
+			}
+			return st.append(ctx, samples)
+		}})
+		set(t, s, Target{Name: "a", Kind: "snmp", Interval: time.Hour})
+		for _, c := range []struct {
+			have []string
+			full bool
+			y    string
+		}{
+			{[]string{"x", "y"}, false, "1"},
+			{[]string{"x", "z"}, true, "1"},
+			{[]string{"x"}, true, "1"},
+			{[]string{"x"}, false, "1 stale"},
+			{[]string{"x"}, false, "1 stale"},
+		} {
+			have, full = c.have, c.full
+			if err := s.PollNow(t.Context(), "a"); (err != nil) != c.full {
+				t.Fatal(err)
+			}
+			if y := strings.Join(st.of("y", "a"), " "); y != c.y {
+				t.Errorf("y: %s, want %s", y, c.y)
+			}
+		}
+	})
+}
+
 // A target that is removed while it is polled, and there again at once, is
 // never polled twice at once, and its marker comes before its new samples.
 func TestRemovedAndThereAgain(t *testing.T) {

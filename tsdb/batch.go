@@ -100,6 +100,17 @@ func (b *Batch) add(w waiting) uint64 {
 	}
 	o := b.src.db.owners
 	ref := find(b.app, w.ls)
+	if ref == 0 {
+		// The library takes a label without a value for none.
+		if full := w.ls.WithoutEmpty(); full.Len() < w.ls.Len() {
+			if r, cause := b.src.db.limits.checkLabels(w.ls); r != reasons {
+				b.reject(r, cause, w.ls, w.t)
+				return 0
+			}
+			w.ls = full
+			ref = find(b.app, full)
+		}
+	}
 	if ref == 0 || o.pending(ref) {
 		b.later(w)
 		return 0
@@ -124,7 +135,6 @@ func (b *Batch) later(w waiting) {
 		b.reject(r, cause, w.ls, w.t)
 		return
 	}
-	w.ls = w.ls.WithoutEmpty()
 	b.late = append(b.late, w)
 }
 

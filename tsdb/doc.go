@@ -2,8 +2,17 @@
 //
 // DB is a prometheus/tsdb store with what an operator needs around it:
 //
-//   - Append counts what it rejects, sample by sample, and fails only when the
-//     store itself does.
+//   - Append counts what it rejects, sample by sample and by reason, and fails
+//     only when the store itself does.
+//   - Who appends is a Source: its series and what was rejected of it are
+//     counted apart, and Limits hold for each of them and for all. A series
+//     counts to the source that created it until the head drops it; one from
+//     before Open to whoever appends to it first.
+//   - A series is in the log before any sample of it is acknowledged, also
+//     where several batches meet a new one. The library leaves that open.
+//   - No sample may be further ahead of the clock than Options.MaxAhead, nor
+//     the first of an empty store older than Options.MaxAge: either would move
+//     the time range of the head to where nobody else is.
 //   - A sample is acknowledged in two steps. After Append it survives a kill of
 //     the process. After Synced, or at most half a second later while Run is
 //     running, it survives a power cut too: the library writes its logs but

@@ -16,6 +16,7 @@ import (
 
 	"nocturne/internal/secret"
 	"nocturne/internal/strictyaml"
+	"nocturne/tsdb"
 )
 
 // Config is the one configuration file. Every field has a default; paths are
@@ -50,6 +51,34 @@ type LogConfig struct {
 type HistoryConfig struct {
 	Retention  model.Duration `yaml:"retention"`
 	OutOfOrder model.Duration `yaml:"out_of_order"` // how late a sample may come
+	MaxAhead   model.Duration `yaml:"max_ahead"`    // how far ahead of the clock it may be
+	Limits     LimitsConfig   `yaml:"limits"`
+}
+
+// LimitsConfig bounds what may be appended.
+type LimitsConfig struct {
+	Series           int `yaml:"series"`            // in memory, of all sources together
+	SeriesPerSource  int `yaml:"series_per_source"` // a token, or a kind of target
+	Labels           int `yaml:"labels"`            // of one series
+	LabelNameLength  int `yaml:"label_name_length"` // bytes
+	LabelValueLength int `yaml:"label_value_length"`
+}
+
+func (c LimitsConfig) limits() tsdb.Limits {
+	return tsdb.Limits{Series: c.Series, SeriesPerSource: c.SeriesPerSource, Labels: c.Labels,
+		LabelNameLength: c.LabelNameLength, LabelValueLength: c.LabelValueLength}
+}
+
+func (c LimitsConfig) validate(f *faults) {
+	for _, l := range []struct {
+		name string
+		n    int
+	}{{"series", c.Series}, {"series_per_source", c.SeriesPerSource}, {"labels", c.Labels},
+		{"label_name_length", c.LabelNameLength}, {"label_value_length", c.LabelValueLength}} {
+		if l.n < 1 {
+			f.add("history.limits."+l.name, "must be at least 1")
+		}
+	}
 }
 
 // LiveConfig bounds the window of one-second points.
@@ -165,10 +194,12 @@ type WebhookConfig struct {
 // DefaultConfig is what runs when no file says otherwise.
 func DefaultConfig() Config {
 	return Config{
-		Data:       "data",
-		Listen:     "127.0.0.1:8080",
-		Log:        LogConfig{Level: "info", Format: "text"},
-		History:    HistoryConfig{Retention: model.Duration(30 * 24 * time.Hour), OutOfOrder: model.Duration(30 * time.Minute)},
+		Data:   "data",
+		Listen: "127.0.0.1:8080",
+		Log:    LogConfig{Level: "info", Format: "text"},
+		History: HistoryConfig{Retention: model.Duration(30 * 24 * time.Hour), OutOfOrder: model.Duration(30 * time.Minute),
+			MaxAhead: model.Duration(10 * time.Minute),
+			Limits:   LimitsConfig{Series: 2_000_000, SeriesPerSource: 500_000, Labels: 64, LabelNameLength: 1024, LabelValueLength: 4096}},
 		Live:       LiveConfig{MaxSeries: 500},
 		Collector:  CollectorConfig{Local: true, Interval: 15 * time.Second, Timeout: 10 * time.Second, Concurrency: 64},
 		Automation: AutomationConfig{GlobalSlots: 256},
@@ -246,6 +277,10 @@ func (c *Config) validate(file string) error {
 	if c.History.Retention < model.Duration(time.Hour) {
 		f.add("history.retention", "%s is under an hour", c.History.Retention)
 	}
+	if c.History.MaxAhead <= 0 {
+		f.add("history.max_ahead", "must be above zero")
+	}
+	c.History.Limits.validate(f)
 	if c.Live.MaxSeries < 1 {
 		f.add("live.max_series", "must be at least 1")
 	}

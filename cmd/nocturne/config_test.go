@@ -58,6 +58,7 @@ func TestConfigFaults(t *testing.T) {
 	f("live: {max_series: -1}\n", "live.max_series")
 	f("targets:\n  linux:\n  - {name: localhost, address: h, credential: c}\n", `targets.linux[0].name: "localhost" is the name of this machine`)
 	f("history: {retention: 5m}\n", "history.retention")
+	f("history: {max_ahead: 0s, limits: {series: 0, labels: -1}}\n", "history.max_ahead", "history.limits.series: must", "history.limits.labels: must")
 	f("listen: [\n", ":")
 }
 

@@ -120,7 +120,7 @@ func (h *house) openStores() (err error) {
 	h.history, err = tsdb.Open(tsdb.Options{
 		Dir: filepath.Join(h.cfg.Data, "history"), Log: h.log,
 		Retention: time.Duration(h.cfg.History.Retention), OutOfOrder: time.Duration(h.cfg.History.OutOfOrder),
-		Interval: h.cfg.Collector.Interval,
+		Interval: h.cfg.Collector.Interval, Limits: h.cfg.History.Limits.limits(), MaxAhead: time.Duration(h.cfg.History.MaxAhead),
 	})
 	if err != nil {
 		return fmt.Errorf("open history: %w", err)
@@ -246,9 +246,13 @@ func (h *house) importInventory() error {
 }
 
 func (h *house) openWeb(lab bool) (err error) {
+	write, err := h.remoteWrite()
+	if err != nil {
+		return err
+	}
 	h.web, err = web.New(web.Options{
 		History: h.history, Live: h.live, Ledger: h.ledger, Access: h.access, Graph: h.graph, Collector: h.collector,
-		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector,
+		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector, Write: write,
 		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, Lab: lab, Log: h.log,
 	})
 	if err != nil {

@@ -14,13 +14,17 @@ import (
 	"nocturne/tsdb/live"
 )
 
-// appendSamples is the collector's way into the history.
+// appendSamples is the collector's way into the history. Each kind of target
+// is a source there; all samples of a poll have its job.
 func (h *house) appendSamples(ctx context.Context, samples []collector.Sample) error {
 	out := make([]tsdb.Sample, len(samples))
 	for i, s := range samples {
 		out[i] = tsdb.Sample(s)
 	}
-	_, err := h.history.Append(ctx, out)
+	if len(samples) == 0 {
+		return nil
+	}
+	_, err := h.history.Source("collector:"+samples[0].Labels.Get("job")).Append(ctx, out)
 	return err
 }
 

@@ -1,7 +1,8 @@
 // Package access knows who may do what: people with passwords, their sessions,
 // API tokens, and the secrets the product itself logs in with.
 //
-// Roles are administrator (everything) and viewer (looks). Passwords are kept
+// Roles are administrator (everything), viewer (looks) and, for tokens alone,
+// writer (sends samples, sees nothing). Passwords are kept
 // as argon2id hashes, sessions and tokens as SHA-256 of 256 random bits. Each
 // change is an audit entry of the ledger, written before the change so that
 // none goes unrecorded; one that then failed is followed by an entry that says
@@ -51,6 +52,7 @@ type Role string
 const (
 	Administrator Role = "administrator" // everything
 	Viewer        Role = "viewer"        // looks only
+	Writer        Role = "writer"        // sends samples only; a token's
 )
 
 // Action is a kind of thing to do.
@@ -63,6 +65,7 @@ const (
 	Run        Action = "run"        // start jobs
 	Configure  Action = "configure"  // inventory, maintenance, credentials
 	Administer Action = "administer" // people and tokens
+	Write      Action = "write"      // send samples; no person may
 )
 
 // Actor is who does something.
@@ -95,6 +98,9 @@ func (a Actor) May(act Action) bool {
 		return a.Role == Viewer || a.Role == Administrator
 	case Ack, Run, Configure, Administer:
 		return a.Role == Administrator
+	case Write:
+		// A session's cookie goes with whatever a browser sends: not with this.
+		return a.Token && (a.Role == Writer || a.Role == Administrator)
 	}
 	return false
 }
@@ -163,6 +169,14 @@ func (r Role) check() error {
 		return fmt.Errorf("%w: role %q: there are %s and %s", ErrInvalid, string(r), Administrator, Viewer)
 	}
 	return nil
+}
+
+// checkToken is check for a token, which may also be a writer.
+func (r Role) checkToken() error {
+	if r == Writer {
+		return nil
+	}
+	return r.check()
 }
 
 func (a *Access) record(by, action, subject string, data any) error {

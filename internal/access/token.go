@@ -40,7 +40,7 @@ func (a *Access) AddToken(ctx context.Context, by Actor, name string, role Role,
 	if !by.May(Administer) {
 		return "", fmt.Errorf("add token %s: %w", name, ErrDenied)
 	}
-	if err := role.check(); err != nil {
+	if err := role.checkToken(); err != nil {
 		return "", fmt.Errorf("add token %s: %w", name, err)
 	}
 	if !expires.IsZero() && !expires.After(time.Now()) {

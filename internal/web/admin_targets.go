@@ -17,6 +17,7 @@ import (
 
 	"nocturne/alerting"
 	"nocturne/collector"
+	"nocturne/tsdb"
 	"nocturne/views/admin"
 	"nocturne/views/static"
 	"nocturne/views/ui"
@@ -175,12 +176,34 @@ func (s *Server) about(w http.ResponseWriter, r *http.Request) error {
 	for _, set := range s.Settings {
 		m.Settings = append(m.Settings, ui.Property{Name: set.Name, Value: set.Value, Mono: true})
 	}
+	for _, src := range s.History.Stats().Sources {
+		m.Sources = append(m.Sources, ui.Property{Name: src.Name, Value: appendedWord(src)})
+	}
 	var err error
 	if m.Vendors, err = vendors(); err != nil {
 		return err
 	}
 	s.render(w, r, http.StatusOK, admin.AboutPage(m))
 	return nil
+}
+
+// appendedWord says how a source of samples fares.
+func appendedWord(s tsdb.SourceStats) string {
+	a := s.Appended
+	words := []string{fmt.Sprintf("%d series, %d samples", s.Series, a.Appended)}
+	for _, r := range []struct {
+		n    int
+		what string
+	}{
+		{a.Duplicate, "duplicates"}, {a.OutOfOrder, "out of order"}, {a.TooOld, "too old"}, {a.Future, "from the future"},
+		{a.Invalid, "invalid"}, {a.LabelLimit, "with too many or too long labels"}, {a.SourceLimit, "over the limit of series of a source"},
+		{a.SeriesLimit, "over the limit of series"},
+	} {
+		if r.n > 0 {
+			words = append(words, fmt.Sprintf("%d rejected: %s", r.n, r.what))
+		}
+	}
+	return strings.Join(words, "; ")
 }
 
 // vendors are the projects whose files the pages load, each once.

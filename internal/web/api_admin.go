@@ -20,7 +20,7 @@ type personJSON struct {
 
 type tokenJSON struct {
 	Name     string      `json:"name"`
-	Role     access.Role `json:"role" enum:"administrator,viewer"`
+	Role     access.Role `json:"role" enum:"administrator,viewer,writer"`
 	By       string      `json:"by"`
 	Created  time.Time   `json:"created"`
 	Expires  *time.Time  `json:"expires,omitempty"`
@@ -216,7 +216,7 @@ func (s *Server) apiTokens(context.Context, *struct{}) (*body[list[tokenJSON]], 
 func (s *Server) apiAddToken(ctx context.Context, in *struct {
 	Body struct {
 		Name    string      `json:"name"`
-		Role    access.Role `json:"role" enum:"administrator,viewer"`
+		Role    access.Role `json:"role" enum:"administrator,viewer,writer"`
 		Expires time.Time   `json:"expires,omitzero" doc:"Left out: never"`
 	}
 }) (*body[madeToken], error) {

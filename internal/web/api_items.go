@@ -115,7 +115,7 @@ func (a *apiMux) addLooking() {
 func (s *Server) apiMe(ctx context.Context, _ *struct{}) (*body[meJSON], error) {
 	actor := actorOf(ctx)
 	me := meJSON{Name: actor.Name, Role: string(actor.Role), Token: actor.Token}
-	for _, right := range []access.Action{access.View, access.Ack, access.Run, access.Configure, access.Administer} {
+	for _, right := range []access.Action{access.View, access.Ack, access.Run, access.Configure, access.Administer, access.Write} {
 		if actor.May(right) {
 			me.May = append(me.May, string(right))
 		}

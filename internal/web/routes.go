@@ -76,6 +76,7 @@ func (s *Server) routes() http.Handler {
 	view("GET /admin/about", s.about)
 
 	view("GET /live", s.live)
+	mux.Handle("POST /api/v1/write", s.may("write", s.handle(s.write)))
 	mux.Handle("/api/v1/", s.may("view", promapi.New(s.History)))
 	s.api(mux)
 	open("/", func(http.ResponseWriter, *http.Request) error { return notFound{"page of that name"} })

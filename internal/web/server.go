@@ -35,6 +35,10 @@ type Options struct {
 	Remedies    []remedy.Remedy
 	Inspections *inspection.Inspector
 
+	// Write takes samples by remote write for the sender of that name. nil:
+	// there is no such path.
+	Write func(w http.ResponseWriter, r *http.Request, sender string)
+
 	Build    string    // version shown, and in the live stream
 	Started  time.Time // of the program
 	Settings []Setting // where data and configuration are, for the about page

@@ -306,7 +306,7 @@ func (h *Handler) store(ctx context.Context, sender string, version int, body []
 	exemplarsDropped.Add(q.exemplars)
 	out, err := b.Commit()
 	if err != nil {
-		return Outcome{}, fmt.Errorf("store: %w", err)
+		return Outcome{}, fmt.Errorf("store: %w", err) // what the batch counted is not sure
 	}
 	for _, f := range q.faults {
 		out.Faults = append(out.Faults, errors.New(f))

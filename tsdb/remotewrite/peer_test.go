@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -28,13 +27,7 @@ import (
 func startPrometheus(t *testing.T, config func(addr string) string, args ...string) string {
 	t.Helper()
 	path := need.Prometheus(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	dir := t.TempDir()
+	addr, dir := freeAddr(t), t.TempDir()
 	file := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(file, []byte(config(addr)), 0o600); err != nil {
 		t.Fatal(err)
@@ -47,14 +40,7 @@ func startPrometheus(t *testing.T, config func(addr string) string, args ...stri
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	until(t, "Prometheus answers", func() bool {
-		res, err := http.Get("http://" + addr + "/-/ready")
-		if err != nil {
-			return false
-		}
-		res.Body.Close()
-		return res.StatusCode == http.StatusOK
-	})
+	until(t, "Prometheus answers", func() bool { return answers("http://" + addr + "/-/ready") })
 	return "http://" + addr
 }
 
@@ -206,6 +192,7 @@ const gaugeOfGoroutines = "gauge|Number of goroutines that currently exist.|"
 func TestPrometheusSends(t *testing.T) {
 	for _, message := range []string{"prometheus.WriteRequest", "io.prometheus.write.v2.Request"} {
 		t.Run(message, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, tsdb.Options{}, remotewrite.Options{})
 			base := startPrometheus(t, func(addr string) string {
 				return fmt.Sprintf(`

@@ -165,30 +165,43 @@ func marshal(t testing.TB, m interface{ Marshal() ([]byte, error) }) []byte {
 	return b
 }
 
-// stored reads all float samples back, as series -> time -> bits.
+// stored reads all float samples of the last five hours back, as series ->
+// time -> bits.
 func (r *rig) stored(t testing.TB) map[string]map[int64]uint64 {
+	t.Helper()
+	q, err := r.db.Query(t.Context(), `{__name__=~".+"}[5h]`, time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := q.Matrix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]map[int64]uint64{}
+	for _, s := range m {
+		at := map[int64]uint64{}
+		for _, p := range s.Floats {
+			at[p.T] = math.Float64bits(p.F)
+		}
+		out[s.Metric.String()] = at
+	}
+	return out
+}
+
+// raw reads the one series of a metric with its staleness markers.
+func (r *rig) raw(t testing.TB, metric string) map[int64]uint64 {
 	t.Helper()
 	q, err := r.db.Queryable().Querier(math.MinInt64, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer q.Close()
-	set := q.Select(t.Context(), false, nil, labels.MustNewMatcher(labels.MatchRegexp, "__name__", ".+"))
-	out := map[string]map[int64]uint64{}
+	set := q.Select(t.Context(), false, nil, labels.MustNewMatcher(labels.MatchEqual, "__name__", metric))
+	out := map[int64]uint64{}
 	for set.Next() {
-		at := map[int64]uint64{}
-		it := set.At().Iterator(nil)
-		for k := it.Next(); k != chunkenc.ValNone; k = it.Next() {
-			if k == chunkenc.ValFloat {
-				ts, v := it.At()
-				at[ts] = math.Float64bits(v)
-			}
-		}
-		if it.Err() != nil {
-			t.Fatal(it.Err())
-		}
-		if len(at) > 0 {
-			out[set.At().Labels().String()] = at
+		for it := set.At().Iterator(nil); it.Next() == chunkenc.ValFloat; {
+			at, v := it.At()
+			out[at] = math.Float64bits(v)
 		}
 	}
 	if set.Err() != nil {
