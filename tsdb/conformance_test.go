@@ -63,11 +63,11 @@ func (s asStore) Select(series string, from, to int64) ([]conformance.Point, err
 var subject = conformance.Subject{
 	Name: "tsdb.DB",
 	Open: func(dir string) (conformance.Store, error) {
-		db, err := tsdb.Open(tsdb.Options{Dir: dir, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Retention: 3 * time.Hour, Delete: true})
+		db, err := tsdb.Open(tsdb.Options{Dir: dir, Log: slog.New(slog.DiscardHandler), Interval: time.Second, Retention: 3 * time.Hour})
 		return asStore{db}, err
 	},
 	Log:    newestSegment,
-	Claims: conformance.Claims{Late: 30 * time.Minute, Block: 20 * time.Minute, Retention: 3 * time.Hour},
+	Claims: conformance.Claims{Late: 30 * time.Minute, Block: 20 * time.Minute, Retention: 3 * time.Hour, Delete: true},
 }
 
 // newestSegment returns the last log segment in dir that has data.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"time"
+
+	"github.com/prometheus/prometheus/tsdb"
 )
 
 // WatchSync calls f after each sync of a log file with what was in the file
@@ -34,7 +36,10 @@ func (db *DB) SettleBlocks(ctx context.Context) error {
 	if err := db.tiers.rollUp(ctx, 0); err != nil {
 		return err
 	}
-	return db.inner.Compact(ctx) // deletes what the tiers have now
+	// An empty part of the head makes no block, but has the library look
+	// which blocks can go.
+	before := db.inner.Head().MinTime() - 1
+	return db.inner.CompactHead(tsdb.NewRangeHead(db.inner.Head(), before, before))
 }
 
 // SmallSegments has logs rotate, and blocks be cut, often.
