@@ -46,6 +46,10 @@ type Options struct {
 
 	MinFree int64 // bytes of the disk that are left free; see ErrReadOnly (64 MiB)
 
+	// Compacting, if set, is called before a block is written, and what it
+	// returns afterwards.
+	Compacting func() func()
+
 	// Remote has the samples read elsewhere. Retention is then 2 h unless
 	// given, and up to RetentionBehind (15 days) of what the store lacks.
 	Remote          *Remote
@@ -174,6 +178,14 @@ func blockDuration(interval time.Duration) time.Duration {
 	}
 	minutes := (samplesABlock * interval).Truncate(time.Minute)
 	return max(shortestBlock, min(blockAtDefault, minutes))
+}
+
+// compacting is Compacting, or nothing.
+func (o Options) compacting() func() func() {
+	if o.Compacting != nil {
+		return o.Compacting
+	}
+	return func() func() { return func() {} }
 }
 
 func settings(o Options) *tsdb.Options {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -77,5 +78,15 @@ func (c *HistoryConfig) validateTiers(f *faults) {
 	}
 	if c.Tiers.Hourly.Retention < c.Tiers.FiveMin.Retention {
 		f.add("history.tiers.1h.retention", "%s is shorter than that of 5m", c.Tiers.Hourly.Retention)
+	}
+}
+
+// history is where and how samples are kept.
+func (c Config) history() tsdb.Options {
+	return tsdb.Options{
+		Dir:       filepath.Join(c.Data, "history"),
+		Retention: time.Duration(c.History.Retention), OutOfOrder: time.Duration(c.History.OutOfOrder),
+		Interval: c.Collector.Interval, Limits: c.History.Limits.limits(), MaxAhead: time.Duration(c.History.MaxAhead),
+		RawBytes: int64(c.History.Size), FiveMin: c.History.Tiers.FiveMin.keep(), Hourly: c.History.Tiers.Hourly.keep(),
 	}
 }
