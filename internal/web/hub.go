@@ -255,10 +255,6 @@ func (h *hub) tellFigures(among func(*client) bool) {
 	})
 }
 
-func (h *hub) anybody(wants func(*client) bool) bool {
-	return slices.ContainsFunc(h.everybody(), wants)
-}
-
 // refresh looks at all items anew and sends the differences. An item that is
 // no more has no state to tell.
 func (h *hub) refresh() {
