@@ -1,6 +1,8 @@
 package tsdb
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,6 +46,43 @@ func TestLabelOfTheTiersIsRefused(t *testing.T) {
 	for _, tier := range db.Stats().Tiers {
 		if tier.Samples == 0 {
 			t.Errorf("nothing is in tier %s", tier.Name)
+		}
+	}
+}
+
+// TestReadLimitCountsBuckets reads more of a tier than one query may read.
+func TestReadLimitCountsBuckets(t *testing.T) {
+	t.Parallel()
+	db := openWith(t, Options{Interval: 5 * time.Second, MaxRead: 200})
+	start := time.Now().Add(-31 * time.Hour).Truncate(time.Hour)
+	for at := start; at.Before(start.Add(30 * time.Hour)); at = at.Add(time.Minute) {
+		var batch []Sample
+		for i := range 10 {
+			batch = append(batch, Sample{Labels: numbered(i), T: at.UnixMilli(), V: 1})
+		}
+		if _, err := db.Append(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.SettleBlocks(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for expr, over := range map[string]bool{
+		`max_over_time(s{n="1"}[10h])`:     false,
+		`sum(max_over_time(s[24h]))`:       true,
+		`sum(max_over_time(s[5h] @ 1e15))`: false,
+	} {
+		q, err := db.InstantQuery(t.Context(), nil, expr, start.Add(24*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tiers := TiersOf(q)
+		_, err = exec(t.Context(), q)
+		if is := errors.As(err, new(ReadLimitError)); is != over || !is && err != nil {
+			t.Errorf("%s, read from %v: %v", expr, tiers, err)
+		}
+		if over && !slices.Contains(tiers, "1h") {
+			t.Errorf("%s is read from %v", expr, tiers)
 		}
 	}
 }
