@@ -131,7 +131,7 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 	}
 	o.deletable = tiers.deletable
 	if o.Remote != nil {
-		o.deletable = o.blocksToDelete()
+		o.deletable = o.blocksToDelete(func() bool { return tiers.raw.Load() != nil })
 	}
 	inner, found, err := openStore(o, room, checks, faults, log)
 	if err != nil {

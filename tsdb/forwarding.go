@@ -21,11 +21,9 @@ func (db *DB) Raw() storage.Queryable { return db.inner }
 // and the time that new samples are judged late by, which is that of the newest
 // one appended; ok is false while there are none.
 func (db *DB) Bounds() (oldest, newest int64, ok bool) {
-	head := db.inner.Head()
-	// A block's own end is that of its range, beyond its samples; the head's
-	// beginning is that of its samples in order.
-	newest = head.MaxTime()
-	return min(db.Stats().MinTime.UnixMilli(), head.MinOOOTime()), newest, newest != math.MinInt64
+	// A block's own end is that of its range, beyond its samples.
+	newest = db.inner.Head().MaxTime()
+	return db.tiers.rawFrom(), newest, newest != math.MinInt64
 }
 
 // Lateness is how much older than the newest sample one may be that Append

@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+
+	"nocturne/tsdb/rollup"
 )
 
 // Limits bound what appending may make the store hold. The zero value of a
@@ -113,6 +115,9 @@ func (l Limits) checkLabels(ls labels.Labels) (Reason, string) {
 	}
 	if name, twice := ls.HasDuplicateLabelNames(); twice {
 		return Invalid, fmt.Sprintf("duplicate label %q", name)
+	}
+	if rollup.Reserved(ls) {
+		return Invalid, "a label name is kept for rollups"
 	}
 	return reasons, ""
 }

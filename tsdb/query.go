@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/annotations"
+
+	"nocturne/tsdb/rollup"
 )
 
 // ErrTruncated is the annotation of an answer cut at its limit.
@@ -118,7 +120,7 @@ func (db *DB) InstantQuery(ctx context.Context, o promql.QueryOpts, expr string,
 	if db.remote != nil {
 		return db.remote.prepare(db.engine.NewInstantQuery(ctx, db.readable(), o, expr, t))
 	}
-	return db.tiers.prepared(db.engine.NewInstantQuery(ctx, db.tiers.over(db.readable()), o, expr, t))
+	return db.tiers.prepared(db.engine.NewInstantQuery(ctx, db.tieredReadable(), o, expr, t))
 }
 
 // preparing bounds the wait for a slot before the query exists, which the
@@ -130,6 +132,18 @@ func (db *DB) preparing(ctx context.Context) (context.Context, context.CancelFun
 // readable is what one query reads, within its limit.
 func (db *DB) readable() storage.Queryable { return bounded(db.inner, db.QueryLimits().MaxRead) }
 
+// tieredReadable is readable with the tiers, whose buckets count as samples.
+func (db *DB) tieredReadable() storage.Queryable {
+	count := &readCount{limit: db.QueryLimits().MaxRead}
+	raw := count.bound(db.inner, func([]*labels.Matcher) time.Duration { return densest })
+	return count.bound(db.tiers.over(raw), func(ms []*labels.Matcher) time.Duration {
+		if rollup.Reads(ms) {
+			return densestBuckets
+		}
+		return 0 // counted as raw
+	})
+}
+
 // RangeQuery is InstantQuery over a range.
 func (db *DB) RangeQuery(ctx context.Context, o promql.QueryOpts, expr string, from, to time.Time, step time.Duration) (promql.Query, error) {
 	ctx, cancel := db.preparing(ctx)
@@ -137,7 +151,7 @@ func (db *DB) RangeQuery(ctx context.Context, o promql.QueryOpts, expr string, f
 	if db.remote != nil {
 		return db.remote.prepare(db.engine.NewRangeQuery(ctx, db.readable(), o, expr, from, to, step))
 	}
-	return db.tiers.prepared(db.engine.NewRangeQuery(ctx, db.tiers.over(db.readable()), o, expr, from, to, step))
+	return db.tiers.prepared(db.engine.NewRangeQuery(ctx, db.tieredReadable(), o, expr, from, to, step))
 }
 
 // Series lists the label sets that match any of the matcher sets and may have

@@ -31,6 +31,8 @@ const (
 	// costs a tenth of a query's time; one that stays below its limit even if
 	// its samples are that dense is not counted.
 	densest = 5 * time.Second
+	// densestBuckets is that of a tier: of 5 min, with some points a bucket.
+	densestBuckets = time.Minute
 )
 
 // readCount is what one query has read so far.
@@ -41,54 +43,66 @@ type readCount struct {
 	told    atomic.Bool  // the limit was passed
 }
 
-// mustCount takes a series of that many milliseconds into the guess, as long
-// as that is below the limit.
-func (c *readCount) mustCount(ms int64) bool {
+// mustCount takes a series of that many samples into the guess, as long as that
+// is below the limit.
+func (c *readCount) mustCount(samples int64) bool {
 	if c.guessed.Load() > c.limit {
 		return true
 	}
-	return c.guessed.Add(ms/densest.Milliseconds()+1) > c.limit
+	return c.guessed.Add(samples) > c.limit
 }
 
 // bounded returns q with a limit on the samples that all of its queriers read
 // together: one for each query.
 func bounded(q storage.Queryable, limit int64) storage.Queryable {
 	count := &readCount{limit: limit}
+	return count.bound(q, func([]*labels.Matcher) time.Duration { return densest })
+}
+
+// bound has what q reads counted. The interval is at which samples are guessed
+// to stand, of what a selector reads; 0 has it not counted.
+func (c *readCount) bound(q storage.Queryable, interval func([]*labels.Matcher) time.Duration) storage.Queryable {
 	return storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
 		inner, err := q.Querier(mint, maxt)
 		if err != nil {
 			return nil, err
 		}
-		return countedQuerier{inner, count, maxt - mint}, nil
+		return countedQuerier{inner, c, maxt - mint, interval}, nil
 	})
 }
 
 type countedQuerier struct {
 	storage.Querier
-	count *readCount
-	ms    int64
+	count    *readCount
+	ms       int64
+	interval func([]*labels.Matcher) time.Duration
 }
 
 func (q countedQuerier) Select(ctx context.Context, sorted bool, h *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
+	set := q.Querier.Select(ctx, sorted, h, ms...)
+	interval := q.interval(ms).Milliseconds()
+	if interval == 0 {
+		return set
+	}
 	length := q.ms
 	if h != nil {
 		length = min(length, h.End-h.Start)
 	}
-	return countedSet{q.Querier.Select(ctx, sorted, h, ms...), q.count, length}
+	return countedSet{set, q.count, length/interval + 1}
 }
 
 type countedSet struct {
 	storage.SeriesSet
 	count *readCount
-	ms    int64
+	guess int64 // samples a series
 }
 
-func (s countedSet) At() storage.Series { return countedSeries{s.SeriesSet.At(), s.count, s.ms} }
+func (s countedSet) At() storage.Series { return countedSeries{s.SeriesSet.At(), s.count, s.guess} }
 
 type countedSeries struct {
 	storage.Series
 	count *readCount
-	ms    int64
+	guess int64
 }
 
 func (s countedSeries) Iterator(reuse chunkenc.Iterator) chunkenc.Iterator {
@@ -98,7 +112,7 @@ func (s countedSeries) Iterator(reuse chunkenc.Iterator) chunkenc.Iterator {
 		reuse = it.Iterator
 	}
 	inner := s.Series.Iterator(reuse)
-	if !s.count.mustCount(s.ms) {
+	if !s.count.mustCount(s.guess) {
 		return inner
 	}
 	if !ok {

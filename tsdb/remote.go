@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -53,7 +54,8 @@ type Remote struct {
 	Timeout time.Duration               // of one request (the query timeout)
 	// Behind tells how old the oldest sample is that the store has not yet got
 	// from this machine; 0 when it has all. Blocks that it lacks are kept, see
-	// Options.RetentionBehind. Nil is always 0.
+	// Options.RetentionBehind. Nil is always 0. It is not asked while the store
+	// opens, which deletes nothing.
 	Behind func() time.Duration
 }
 
@@ -110,15 +112,15 @@ func (o Options) retention() time.Duration {
 }
 
 // blocksToDelete is the library's rule, by age, except that blocks which the
-// remote store lacks stay until the buffer is as old as RetentionBehind.
-func (o Options) blocksToDelete() tsdb.BlocksToDeleteFunc {
-	if o.Remote == nil {
-		return nil // the library's own
-	}
+// remote store lacks stay until the buffer is as old as RetentionBehind. While
+// the store opens nobody knows what that store lacks, and all stay.
+func (o Options) blocksToDelete(opened func() bool) tsdb.BlocksToDeleteFunc {
 	return func(blocks []*tsdb.Block) map[ulid.ULID]struct{} {
-		keep := o.retention()
-		if behind := o.Remote.lag(); behind > 0 {
-			keep = max(keep, min(keep+behind, cmp.Or(o.RetentionBehind, 15*24*time.Hour)))
+		keep, most := o.retention(), cmp.Or(o.RetentionBehind, 15*24*time.Hour)
+		if !opened() {
+			keep = math.MaxInt64
+		} else if behind := min(o.Remote.lag(), most); behind > 0 {
+			keep = max(keep, min(keep+behind, most))
 		}
 		var newest int64
 		for _, b := range blocks {

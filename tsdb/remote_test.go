@@ -294,3 +294,38 @@ func TestBufferKeepsWhatTheStoreLacks(t *testing.T) {
 		t.Errorf("%s are kept, where the store has all and an hour is the retention", age)
 	}
 }
+
+// TestOpeningKeepsWhatTheStoreLacks opens the store while nobody can tell yet
+// what the remote store lacks.
+func TestOpeningKeepsWhatTheStoreLacks(t *testing.T) {
+	t.Parallel()
+	var behind atomic.Int64
+	behind.Store(math.MaxInt64)
+	o := tsdb.Options{
+		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Interval: time.Second, Retention: time.Hour, RetentionBehind: 8 * time.Hour,
+		Remote: &tsdb.Remote{URL: "http://127.0.0.1:1", Behind: func() time.Duration { return time.Duration(behind.Load()) }},
+	}
+	db, err := tsdb.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().Truncate(time.Hour)
+	start := end.Add(-5 * time.Hour)
+	for at := start; at.Before(end); at = at.Add(time.Minute) {
+		appendAt(t, db, at, 1)
+	}
+	if err := db.SettleBlocks(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	behind.Store(0)
+	if db, err = tsdb.Open(o); err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if s := db.Stats(); s.MinTime.After(start) || s.Blocks == 0 {
+		t.Errorf("%d blocks from %s on are left by an opening, want all from %s on", s.Blocks, s.MinTime, start)
+	}
+}

@@ -3,6 +3,7 @@ package forward_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"os"
@@ -169,5 +170,44 @@ func TestLabels(t *testing.T) {
 	h.stop()
 	if s := h.f.Status()[0]; r.count() != 1 || s.Dropped != 2 || s.Sent != 1 {
 		t.Errorf("%d came; status %+v", r.count(), s)
+	}
+}
+
+// TestLagOfAReceiverThatNeverAnswered is told before the forwarder runs, too:
+// by it the store decides what may be deleted.
+func TestLagOfAReceiverThatNeverAnswered(t *testing.T) {
+	t.Parallel()
+	db, err := tsdb.Open(tsdb.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	h := &house{db: db}
+	h.appendAll(t, polls(2, hoursAgo(1), hoursAgo(0.9)))
+	f, err := forward.New(forward.Options{
+		Source: db, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+		Receivers: []forward.Receiver{{Name: "dead", URL: "http://127.0.0.1:1/api/v1/write"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := f.Status()[0]; s.Lag < 59*time.Minute {
+		t.Errorf("lag %s before anything is known, want an hour", s.Lag)
+	}
+	ctx, cancel := startContext(t)
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	eventually(t, 10*time.Second, func() error {
+		if s := f.Status()[0]; !s.Failing {
+			return fmt.Errorf("not failing: %+v", s)
+		}
+		return nil
+	})
+	if s := f.Status()[0]; s.Lag < 59*time.Minute {
+		t.Errorf("lag %s of a receiver that has nothing, want an hour", s.Lag)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

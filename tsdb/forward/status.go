@@ -16,17 +16,20 @@ import (
 // Status is how a receiver fares. Counts are since the start.
 type Status struct {
 	Name     string
-	URL      string        // without its query, which may hold a token
-	Protocol string        // spoken at present
-	Position time.Time     // of the newest sample that was answered for; zero for none
-	Lag      time.Duration // from Position until now; 0 while nothing waits
-	Waiting  int64         // bytes of log behind the position
-	Pending  int           // samples being sent
-	Sent     int64         // samples accepted
-	Refused  int64         // samples the receiver did not want
-	Dropped  int64         // samples left out by a rule
-	Retries  int64         // requests that were, or will be, sent again
-	Skipped  int64         // histograms and records of them, which are not forwarded
+	URL      string    // without its query, which may hold a token
+	Protocol string    // spoken at present
+	Position time.Time // of the newest sample that was answered for; zero for none
+	// Lag is from Position, or the oldest sample owed, until now; 0 while
+	// nothing waits. Where the receiver stands is taken for the oldest sample
+	// held until it is known.
+	Lag     time.Duration
+	Waiting int64 // bytes of log behind the position
+	Pending int   // samples being sent
+	Sent    int64 // samples accepted
+	Refused int64 // samples the receiver did not want
+	Dropped int64 // samples left out by a rule
+	Retries int64 // requests that were, or will be, sent again
+	Skipped int64 // histograms and records of them, which are not forwarded
 	// CatchUpFrom and CatchUpTo bound what is still to be read from the
 	// blocks; zero while the log suffices.
 	CatchUpFrom, CatchUpTo time.Time
@@ -142,9 +145,13 @@ func (r *receiver) status() Status {
 	}
 	if p.Newest > math.MinInt64 {
 		s.Position = time.UnixMilli(p.Newest).UTC()
-		if !idle || s.Pending > 0 || p.behind() {
-			s.Lag = max(0, time.Since(s.Position))
+	}
+	if oldest, _, ok := r.source.Bounds(); ok && (!idle || s.Pending > 0 || p.behind()) {
+		since := max(p.Newest, oldest)
+		if p.behind() {
+			since = min(since, max(p.From, oldest))
 		}
+		s.Lag = max(0, time.Since(time.UnixMilli(since)))
 	}
 	if p.behind() {
 		s.CatchUpFrom, s.CatchUpTo = time.UnixMilli(p.From).UTC(), time.UnixMilli(p.To).UTC()

@@ -128,6 +128,9 @@ func (p *populator) rollUp(ctx context.Context, q storage.Querier, w *blockWrite
 			return err
 		}
 		s := set.At()
+		if Reserved(s.Labels()) {
+			continue // a block from elsewhere: what it has else is worth more
+		}
 		it = s.Iterator(it)
 		r, err := p.rollUpSeries(ctx, s.Labels(), it)
 		if err != nil {

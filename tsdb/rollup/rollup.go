@@ -4,12 +4,22 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // Label marks a stored series as one of the kinds of a bucket. It is the
 // greatest code point, so it sorts behind every other label of a series; what
 // is read back does not carry it.
 const Label = "\U0010FFFF"
+
+// Reserved says whether a series has a label of that name, or one behind it,
+// and so cannot be in a tier.
+func Reserved(ls labels.Labels) bool {
+	found := false
+	ls.Range(func(l labels.Label) { found = found || l.Name >= Label })
+	return found
+}
 
 // Kind is what a stored series holds of each bucket.
 type Kind string

@@ -28,6 +28,13 @@ type Queryable struct {
 // reading is the value of Label by which a selector reads kind k of a tier.
 func reading(tier string, k Kind) string { return tier + "/" + string(k) }
 
+// Reads says whether a selector reads buckets.
+func Reads(ms []*labels.Matcher) bool { return readsAt(ms) >= 0 }
+
+func readsAt(ms []*labels.Matcher) int {
+	return slices.IndexFunc(ms, func(m *labels.Matcher) bool { return m.Name == Label })
+}
+
 // Querier implements storage.Queryable.
 func (q Queryable) Querier(mint, maxt int64) (storage.Querier, error) {
 	raw, err := q.Raw.Querier(mint, maxt)
@@ -66,7 +73,7 @@ func (q *querier) keep(o storage.Querier) {
 
 // Select implements storage.Querier.
 func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
-	i := slices.IndexFunc(ms, func(m *labels.Matcher) bool { return m.Name == Label })
+	i := readsAt(ms)
 	switch {
 	case i < 0 && hints != nil && hints.Func == "series": // wants labels alone
 		return q.selectLabels(ctx, sorted, hints, ms)
