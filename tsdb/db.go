@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
@@ -69,6 +70,8 @@ type DB struct {
 	logs    *logSync
 	room    *room
 	checks  *blockChecks
+
+	readOnlyAt atomic.Int64 // Unix time in ms; see ReadOnly
 
 	remote    *remoteStore  // nil: what is asked is read here
 	retention time.Duration // of raw samples

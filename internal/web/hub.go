@@ -101,7 +101,7 @@ func (h *hub) run(ctx context.Context) error {
 		case <-tick.C:
 			h.tick()
 		case <-beat.C:
-			h.broadcast("hb", map[string]any{"t": seconds(time.Now()), "seq": h.board.seq, "asOf": h.asOf()}, nil)
+			h.broadcast("hb", map[string]any{"t": seconds(time.Now()), "seq": h.board.seq, "asOf": h.asOf(), "readOnly": h.s.readOnlyWord()}, nil)
 		}
 	}
 }
