@@ -8,10 +8,10 @@ BIN      := bin/nocturne
 # What the tests need from Debian; each is started on loopback and stopped after.
 PACKAGES := snmpd snmp openssh-server chromium prometheus victoria-metrics
 
-.PHONY: help build run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate bench screenshots clean
+.PHONY: help build run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate bench bench-tsdb bench-tsdb-growth screenshots clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 build: ## build bin/nocturne, stripped
 	@mkdir -p bin
@@ -63,6 +63,13 @@ generate: ## generate the templ code
 
 bench: build ## the figures of docs/benchmarks.md: cold start, RSS, binary size, loop time
 	NOCTURNE_BENCH=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestBench' ./cmd/nocturne
+
+bench-tsdb: ## history beside Prometheus, VictoriaMetrics and the bare library: artifacts/bench-tsdb.md
+	NOCTURNE_BENCH_TSDB=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 180m -run '^TestBenchTSDB$$' ./tools/benchtsdb
+
+bench-tsdb-growth: ## the same at 10k, 100k and 500k series, drawn into docs/images/bench-*.svg
+	NOCTURNE_BENCH_TSDB=1 NOCTURNE_BENCH_SERIES=10000,100000,500000 $(GO) test -tags $(TAGS) -count=1 -v -timeout 300m -run '^TestBenchTSDB$$' ./tools/benchtsdb; \
+	status=$$?; cp artifacts/bench-*.svg docs/images/; exit $$status
 
 clean: ## remove what was built
 	rm -rf bin artifacts

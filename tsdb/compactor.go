@@ -18,18 +18,19 @@ import (
 // meta.sum, and makes none that would fill the disk.
 type compactor struct {
 	tsdb.Compactor
-	room *room
-	log  *slog.Logger
+	room  *room
+	begin func() func() // around each block that is written
+	log   *slog.Logger
 }
 
-func compactorFunc(room *room, log *slog.Logger) tsdb.NewCompactorFunc {
+func compactorFunc(room *room, begin func() func(), log *slog.Logger) tsdb.NewCompactorFunc {
 	return func(ctx context.Context, r prometheus.Registerer, l *slog.Logger, ranges []int64, pool chunkenc.Pool, o *tsdb.Options) (tsdb.Compactor, error) {
 		c, err := tsdb.NewLeveledCompactorWithOptions(ctx, r, l, ranges, pool, tsdb.LeveledCompactorOptions{
 			MaxBlockChunkSegmentSize: o.MaxBlockChunkSegmentSize, EnableOverlappingCompaction: o.EnableOverlappingCompaction,
 			PD: o.PostingsDecoderFactory, UseUncachedIO: o.UseUncachedIO, BlockExcludeFilter: o.BlockCompactionExcludeFunc,
 			FloatChunkEncoding: func() chunkenc.Encoding { return o.FloatChunkEncoding },
 		})
-		return compactor{c, room, log}, err
+		return compactor{c, room, begin, log}, err
 	}
 }
 
@@ -52,6 +53,7 @@ func (c compactor) Write(dest string, b tsdb.BlockReader, mint, maxt int64, base
 	if !c.room.has(b.Size()) {
 		return nil, fmt.Errorf("%w: no room for a block of up to %d MB", ErrReadOnly, b.Size()>>20)
 	}
+	defer c.begin()()
 	made, err := c.Compactor.Write(dest, b, mint, maxt, base)
 	c.sum(dest, made)
 	return made, err
@@ -59,6 +61,7 @@ func (c compactor) Write(dest string, b tsdb.BlockReader, mint, maxt int64, base
 
 // Compact implements tsdb.Compactor.
 func (c compactor) Compact(dest string, dirs []string, open []*tsdb.Block) ([]ulid.ULID, error) {
+	defer c.begin()()
 	made, err := c.Compactor.Compact(dest, dirs, open)
 	c.sum(dest, made)
 	return made, err

@@ -31,6 +31,11 @@ func (s asStore) Append(series string, t int64, v float64) error {
 
 func (s asStore) Sync() error { return s.Synced(context.Background()) }
 
+// Delete implements conformance.Deleter.
+func (s asStore) Delete(series string, from, to int64) error {
+	return s.DB.Delete(context.Background(), []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "__name__", series)}, time.UnixMilli(from), time.UnixMilli(to))
+}
+
 // Settle writes what is full as blocks and deletes what is too old.
 func (s asStore) Settle() error { return s.SettleBlocks(context.Background()) }
 
@@ -62,7 +67,7 @@ var subject = conformance.Subject{
 		return asStore{db}, err
 	},
 	Log:    newestSegment,
-	Claims: conformance.Claims{Late: 30 * time.Minute, Block: 20 * time.Minute, Retention: 3 * time.Hour},
+	Claims: conformance.Claims{Late: 30 * time.Minute, Block: 20 * time.Minute, Retention: 3 * time.Hour, Delete: true},
 }
 
 // newestSegment returns the last log segment in dir that has data.

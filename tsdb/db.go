@@ -36,7 +36,7 @@ const (
 // value of a field other than Dir means its default.
 type Options struct {
 	Dir           string        // data folder, made when absent
-	Retention     time.Duration // how long samples are kept (15 days)
+	Retention     time.Duration // how long raw samples are kept (30 days)
 	Interval      time.Duration // between most series' samples (30 s); see blockDuration
 	OutOfOrder    time.Duration // how late a sample may come (30 min)
 	Log           *slog.Logger  // slog.Default()
@@ -45,18 +45,29 @@ type Options struct {
 	MaxConcurrent int           // queries running at once; more wait (16)
 	MaxRead       int64         // samples that one query may read in all (50 million)
 
+	MinFree int64 // bytes of the disk that are left free; see ErrReadOnly (64 MiB)
+
+	// Compacting, if set, is called before a block is written, and what it
+	// returns afterwards.
+	Compacting func() func()
+
 	// Remote has the samples read elsewhere. Retention is then 2 h unless
 	// given, and up to RetentionBehind (15 days) of what the store lacks.
 	Remote          *Remote
 	RetentionBehind time.Duration
-	MinFree         int64 // bytes of the disk that are left free; see ErrReadOnly (64 MiB)
 
 	Limits   Limits
 	MaxAhead time.Duration // how far ahead of the clock a sample may be (10 min); negative: no matter
 	MaxAge   time.Duration // of the first sample in an empty head (5 years); negative: no matter
 
-	segment int     // bytes of a log segment, for tests
-	owners  *owners // hears of the library's series
+	RawBytes int64 // of raw samples on disk, oldest go first; 0 is no limit
+	FiveMin  Keep  // rollups of 5 min (180 days)
+	Hourly   Keep  // rollups of 1 h (3 years)
+
+	// Set by Open, but for tests.
+	segment   int     // bytes of a log segment
+	owners    *owners // hears of the library's series
+	deletable tsdb.BlocksToDeleteFunc
 }
 
 // DB is a store of samples on disk.
@@ -70,22 +81,24 @@ type DB struct {
 	logs    *logSync
 	room    *room
 	checks  *blockChecks
+	tiers   *tiers
 
 	readOnlyAt atomic.Int64 // Unix time in ms; see ReadOnly
 
 	remote    *remoteStore  // nil: what is asked is read here
 	retention time.Duration // of raw samples
 
-	mu    sync.Mutex // guards below
-	aside []string
-	lost  []LostLog
-
 	limits     Limits
 	lateWindow int64 // out-of-order window, in milliseconds
 	owners     *owners
 	own        *Source
-	sourceMu   sync.Mutex // guards below
-	sources    map[string]*Source
+
+	sourceMu sync.Mutex // guards below
+	sources  map[string]*Source
+
+	mu    sync.Mutex // guards below
+	aside []string
+	lost  []LostLog
 }
 
 // Open opens the store in o.Dir and replays its log. A second process is
@@ -94,7 +107,8 @@ func Open(o Options) (*DB, error) {
 	if o.Dir == "" {
 		return nil, errors.New("open history: no folder given")
 	}
-	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 || o.MinFree < 0 || o.Limits.negative() {
+	if o.Retention < 0 || o.Interval < 0 || o.OutOfOrder < 0 || o.QueryTimeout < 0 || o.MaxSamples < 0 || o.MaxConcurrent < 0 || o.MaxRead < 0 || o.MinFree < 0 ||
+		o.Limits.negative() || o.negativeTiers() {
 		return nil, fmt.Errorf("open history %s: negative option", o.Dir)
 	}
 	log := cmp.Or(o.Log, slog.Default()).With("component", "tsdb")
@@ -114,35 +128,45 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 	o.MinFree, o.owners = cmp.Or(o.MinFree, defaultMinFree), newOwners()
 	room, faults := newRoom(o.Dir, o.MinFree, log), new(logFaults)
 	checks := &blockChecks{dir: o.Dir, log: log}
-	inner, found, err := openStore(o, room, checks, faults, log)
+	tiers, asideInTiers, err := openTiers(o, room, log)
 	if err != nil {
 		return nil, err
+	}
+	o.deletable = tiers.deletable
+	if o.Remote != nil {
+		o.deletable = o.blocksToDelete()
+	}
+	inner, found, err := openStore(o, room, checks, faults, log)
+	if err != nil {
+		return nil, errors.Join(err, tiers.Close())
 	}
 	db := &DB{
 		log:     log,
 		options: o,
 		inner:   newHeld(inner, faults),
+		tiers:   tiers,
 		room:    room,
 		checks:  checks,
 		engine:  newEngine(o, log),
 		timeout: queryTimeout(o),
 		logs:    newLogSync(o.Dir),
-		aside:   found.aside,
+		aside:   append(found.aside, asideInTiers...),
 		lost:    found.lost,
 
 		limits: o.Limits.withDefaults(), lateWindow: settings(o).OutOfOrderTimeWindow,
 		owners: o.owners, sources: map[string]*Source{},
 	}
+	tiers.raw.Store(db.inner)
 	db.retention = o.retention()
 	if db.remote, err = o.openRemote(db); err != nil {
-		return nil, errors.Join(err, inner.Close())
+		return nil, errors.Join(err, inner.Close(), tiers.Close())
 	}
 	db.owners.arm(inner.Head().NumSeries())
 	db.own = db.Source(ownSource)
 	// The library's new segments and what a repair wrote are durable before
 	// the first sample is.
 	if err := db.logs.sync(); err != nil && !diskFull(err) {
-		return nil, errors.Join(err, inner.Close())
+		return nil, errors.Join(err, inner.Close(), tiers.Close())
 	}
 	return db, nil
 }
@@ -159,6 +183,14 @@ func blockDuration(interval time.Duration) time.Duration {
 	return max(shortestBlock, min(blockAtDefault, minutes))
 }
 
+// compacting is Compacting, or nothing.
+func (o Options) compacting() func() func() {
+	if o.Compacting != nil {
+		return o.Compacting
+	}
+	return func() func() { return func() {} }
+}
+
 func settings(o Options) *tsdb.Options {
 	retention := o.retention()
 	s := tsdb.DefaultOptions()
@@ -166,7 +198,7 @@ func settings(o Options) *tsdb.Options {
 	s.WALSegmentSize = cmp.Or(o.segment, segmentBytes)
 	s.WALCompression = compression.Snappy
 	s.RetentionDuration = retention.Milliseconds()
-	s.BlocksToDelete = o.blocksToDelete()
+	s.BlocksToDelete = o.deletable
 	block := blockDuration(o.Interval)
 	s.MinBlockDuration = block.Milliseconds()
 	s.MaxBlockDuration = max(block, min(longestBlock, retention/10)).Milliseconds()
@@ -188,7 +220,7 @@ func (db *DB) Close() error {
 	if db.room.check() != nil { // closing writes a little
 		err = errors.Join(err, db.room.release())
 	}
-	err = errors.Join(err, db.inner.Close(), db.logs.close())
+	err = errors.Join(err, db.inner.Close(), db.tiers.Close(), db.logs.close())
 	db.room.reserve(had)
 	if err = errors.Join(err, db.lock.Release()); err != nil {
 		return fmt.Errorf("close history: %w", err)
@@ -197,8 +229,8 @@ func (db *DB) Close() error {
 }
 
 // Run syncs the log every 500 ms until ctx ends, so that a sample is on disk
-// at most that long after Append, looks through the blocks once a minute, and
-// watches the room on the disk. It does not end when a sync fails: Append,
+// at most that long after Append, looks through the blocks once a minute, rolls
+// up and expires what is old, and watches the room on the disk. It does not end when a sync fails: Append,
 // Synced and Stats tell, and queries go on.
 func (db *DB) Run(ctx context.Context) error {
 	if db.remote != nil {
@@ -212,6 +244,9 @@ func (db *DB) Run(ctx context.Context) error {
 	defer parts.Wait()
 	parts.Go(func() { db.watchRoom(ctx) })
 	parts.Go(func() { db.checkBlocks(ctx) })
+	if db.remote == nil { // else rolling up is the remote store's business
+		parts.Go(func() { db.tiers.run(ctx) })
+	}
 	tick := time.NewTicker(syncInterval)
 	defer tick.Stop()
 	var told error

@@ -34,9 +34,13 @@
 //   - With Options.Remote it is a short buffer before another store, which
 //     then answers what is asked; see
 //     docs/decisions/0003-reading-from-a-remote-store.md.
+//   - Run rolls sealed blocks up to buckets of 5 min and 1 h (package rollup),
+//     which are kept longer. No raw block goes for its age before that. A query
+//     reads buckets where they give the answer that raw samples would and spare
+//     much reading, and where raw samples have expired; its annotations say so.
 //
 // All methods are safe for concurrent use. On disk, Dir is an ordinary
-// Prometheus data folder, except for damaged-log-* (kept logs), *.damaged,
+// Prometheus data folder, except for rollup-5m and rollup-1h, damaged-log-* (kept logs), *.damaged,
 // log-opening and log-repair (while the log is replayed or repaired), meta.sum
 // in each block, log-sizes (how much of each log file is on disk) and reserve
 // (space for an opening on a full disk).

@@ -21,9 +21,9 @@ var errLogWrite = errors.New("a write of the log has failed")
 // prometheus.Registerer it takes these counters and the gauge of chunks.
 type logFaults struct {
 	mu       sync.Mutex
-	counters []prometheus.Collector
-	chunks   prometheus.Collector // the library's gauge of chunks in the head
-	err      error                // of the first failed write
+	counters []prometheus.Metric
+	chunks   prometheus.Metric // the library's gauge of chunks in the head
+	err      error             // of the first failed write
 }
 
 // Register implements prometheus.Registerer.
@@ -34,16 +34,25 @@ func (f *logFaults) Register(c prometheus.Collector) error {
 		close(described)
 	}()
 	for d := range described {
-		f.mu.Lock()
 		switch {
 		case strings.Contains(d.String(), "writes_failed_total"):
-			f.counters = append(f.counters, c)
+			f.mu.Lock()
+			f.counters = append(f.counters, only(c))
+			f.mu.Unlock()
 		case strings.Contains(d.String(), `"prometheus_tsdb_head_chunks"`):
-			f.chunks = c
+			f.mu.Lock()
+			f.chunks = only(c)
+			f.mu.Unlock()
 		}
-		f.mu.Unlock()
 	}
 	return nil
+}
+
+// only is the one metric of a collector, which goes on telling its value.
+func only(c prometheus.Collector) prometheus.Metric {
+	got := make(chan prometheus.Metric, 1)
+	c.Collect(got)
+	return <-got
 }
 
 // MustRegister implements prometheus.Registerer.
@@ -58,11 +67,9 @@ func (*logFaults) Unregister(prometheus.Collector) bool { return true }
 
 // count is how many writes have failed.
 func (f *logFaults) count() (n float64) {
-	got := make(chan prometheus.Metric, 1)
 	for _, c := range f.counters {
-		c.Collect(got)
 		var m dto.Metric
-		if err := (<-got).Write(&m); err == nil {
+		if err := c.Write(&m); err == nil {
 			n += m.GetCounter().GetValue()
 		}
 	}
@@ -76,10 +83,8 @@ func (f *logFaults) headChunks() int64 {
 	if f.chunks == nil {
 		return 0
 	}
-	got := make(chan prometheus.Metric, 1)
-	f.chunks.Collect(got)
 	var m dto.Metric
-	if err := (<-got).Write(&m); err != nil {
+	if err := f.chunks.Write(&m); err != nil {
 		return 0
 	}
 	return int64(m.GetGauge().GetValue())

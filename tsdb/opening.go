@@ -47,7 +47,7 @@ func openStore(o Options, room *room, checks *blockChecks, faults *logFaults, lo
 		return nil, f, err
 	}
 	s := settings(o)
-	s.NewCompactorFunc = compactorFunc(room, log)
+	s.NewCompactorFunc = compactorFunc(room, o.compacting(), log)
 	s.PostingsDecoderFactory = checks.decoder
 	s.BlockQuerierFunc, s.BlockChunkQuerierFunc = blockQuerier, blockChunkQuerier
 	inner, cut, err := openRepaired(o.Dir, s, faults, log)

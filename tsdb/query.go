@@ -118,7 +118,7 @@ func (db *DB) InstantQuery(ctx context.Context, o promql.QueryOpts, expr string,
 	if db.remote != nil {
 		return db.remote.prepare(db.engine.NewInstantQuery(ctx, db.readable(), o, expr, t))
 	}
-	return db.engine.NewInstantQuery(ctx, db.readable(), o, expr, t)
+	return db.tiers.prepared(db.engine.NewInstantQuery(ctx, db.tiers.over(db.readable()), o, expr, t))
 }
 
 // preparing bounds the wait for a slot before the query exists, which the
@@ -137,7 +137,7 @@ func (db *DB) RangeQuery(ctx context.Context, o promql.QueryOpts, expr string, f
 	if db.remote != nil {
 		return db.remote.prepare(db.engine.NewRangeQuery(ctx, db.readable(), o, expr, from, to, step))
 	}
-	return db.engine.NewRangeQuery(ctx, db.readable(), o, expr, from, to, step)
+	return db.tiers.prepared(db.engine.NewRangeQuery(ctx, db.tiers.over(db.readable()), o, expr, from, to, step))
 }
 
 // Series lists the label sets that match any of the matcher sets and may have
@@ -148,7 +148,7 @@ func (db *DB) Series(ctx context.Context, matchers [][]*labels.Matcher, from, to
 		return db.remote.series(ctx, matchers, from, to, limit)
 	}
 	mint, maxt := timestamp.FromTime(from), timestamp.FromTime(to)
-	q, err := db.inner.Querier(mint, maxt)
+	q, err := db.tiers.over(db.inner).Querier(mint, maxt)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read series: %w", err)
 	}
@@ -212,7 +212,7 @@ func (db *DB) LabelValues(ctx context.Context, name string, matchers [][]*labels
 type stringsOf func(storage.Querier, *storage.LabelHints, []*labels.Matcher) ([]string, annotations.Annotations, error)
 
 func (db *DB) strings(matchers [][]*labels.Matcher, from, to time.Time, limit int, of stringsOf) ([]string, annotations.Annotations, error) {
-	q, err := db.inner.Querier(timestamp.FromTime(from), timestamp.FromTime(to))
+	q, err := db.tiers.over(db.inner).Querier(timestamp.FromTime(from), timestamp.FromTime(to))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read labels: %w", err)
 	}

@@ -106,7 +106,7 @@ func (o Options) retention() time.Duration {
 	if o.Remote != nil {
 		return cmp.Or(o.Retention, bufferRetention)
 	}
-	return cmp.Or(o.Retention, 15*24*time.Hour)
+	return cmp.Or(o.Retention, 30*day)
 }
 
 // blocksToDelete is the library's rule, by age, except that blocks which the

@@ -3,6 +3,8 @@ package tsdb
 import (
 	"slices"
 	"time"
+
+	"nocturne/tsdb/rollup"
 )
 
 // Stats say what the store holds and how it fares.
@@ -15,6 +17,7 @@ type Stats struct {
 	Sources  []SourceStats // by name
 	SetAside []string      // names in Dir of what was damaged, since Open
 	Lost     []LostLog     // of the log, at Open
+	Tiers    []rollup.Stats
 	LastSync time.Time
 	SyncErr  error // why nothing is acknowledged any more, or not until there is room
 	ReadOnly error // why nothing is appended at present: ErrReadOnly
@@ -32,6 +35,9 @@ func (db *DB) Stats() Stats {
 		Blocks: len(db.inner.Blocks()),
 	}
 	s.ReadOnlySince, s.ReadOnly = db.ReadOnly()
+	for _, tier := range db.tiers.list {
+		s.Tiers = append(s.Tiers, tier.Stats())
+	}
 	s.Sources, s.Appended = db.sourceStats()
 	db.mu.Lock()
 	s.SetAside, s.Lost = append(db.checks.names(), db.aside...), slices.Clone(db.lost)

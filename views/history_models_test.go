@@ -50,11 +50,11 @@ func healthyHistory() admin.History {
 	m.To = []admin.Receiver{{Name: "archive", URL: "https://archive.example.net/api/v1/write", Protocol: "2.0", State: ui.OK, Lag: 4 * time.Second, Position: ago(4 * time.Second), Waiting: 18_204, Sent: 12_944_006}}
 	m.Held = []admin.Held{
 		{Name: "as they came", Blocks: 38, Bytes: 4_131_000_000, From: ago(718 * time.Hour), To: ago(time.Second)},
-		{Name: "5 min", Blocks: 12, Bytes: 612_000_000, Samples: 91_340_211, From: ago(4100 * time.Hour), To: ago(3 * time.Hour)},
-		{Name: "1 h", Blocks: 9, Bytes: 88_000_000, Samples: 7_611_684, From: ago(9000 * time.Hour), To: ago(3 * time.Hour)},
+		{Name: "rolled up to 5m", Blocks: 12, Bytes: 612_000_000, Samples: 91_340_211, From: ago(4100 * time.Hour), To: ago(3 * time.Hour)},
+		{Name: "rolled up to 1h", Blocks: 9, Bytes: 88_000_000, Samples: 7_611_684, From: ago(9000 * time.Hour), To: ago(3 * time.Hour)},
 	}
 	m.Facts = []ui.Property{
-		{Name: "Log made durable", Value: "2026-11-23 11:03:39 UTC"}, {Name: "Samples are kept", Value: "30 d"}, {Name: "Series in all", Value: "104,118 of 2,000,000"},
+		{Name: "Log made durable", Value: "2026-11-23 11:03:39 UTC"}, {Name: "Kept as they came", Value: "30 d"}, {Name: "Series in all", Value: "104,118 of 2,000,000"},
 		{Name: "Series of one source", Value: "at most 500,000"}, {Name: "Labels of a series", Value: "at most 64"}, {Name: "Length of a label", Value: "name at most 1,024 bytes, value 4,096"},
 	}
 	return m

@@ -49,9 +49,11 @@ type LogConfig struct {
 
 // HistoryConfig bounds the store of samples.
 type HistoryConfig struct {
-	Retention  model.Duration `yaml:"retention"`
+	Retention  model.Duration `yaml:"retention"`    // of raw samples
+	Size       Bytes          `yaml:"size"`         // of raw samples on disk; 0 is no limit
 	OutOfOrder model.Duration `yaml:"out_of_order"` // how late a sample may come
-	MaxAhead   model.Duration `yaml:"max_ahead"`    // how far ahead of the clock it may be
+	Tiers      TiersConfig    `yaml:"tiers"`
+	MaxAhead   model.Duration `yaml:"max_ahead"` // how far ahead of the clock it may be
 	Limits     LimitsConfig   `yaml:"limits"`
 
 	Remote      *RemoteHistoryConfig `yaml:"remote"`       // where samples are read, if not here
@@ -202,6 +204,7 @@ func DefaultConfig() Config {
 		Listen: "127.0.0.1:8080",
 		Log:    LogConfig{Level: "info", Format: "text"},
 		History: HistoryConfig{Retention: model.Duration(30 * 24 * time.Hour), OutOfOrder: model.Duration(30 * time.Minute),
+			Tiers:    defaultTiers,
 			MaxAhead: model.Duration(10 * time.Minute),
 			Limits:   LimitsConfig{Series: 2_000_000, SeriesPerSource: 500_000, Labels: 64, LabelNameLength: 1024, LabelValueLength: 4096}},
 		Live:       LiveConfig{MaxSeries: 500},
@@ -285,13 +288,11 @@ func (c *Config) validate(file string) error {
 	if !slices.Contains([]string{"text", "json"}, c.Log.Format) {
 		f.add("log.format", "%q is neither text nor json", c.Log.Format)
 	}
-	if c.History.Retention < model.Duration(time.Hour) {
-		f.add("history.retention", "%s is under an hour", c.History.Retention)
-	}
 	if c.History.MaxAhead <= 0 {
 		f.add("history.max_ahead", "must be above zero")
 	}
 	c.History.Limits.validate(f)
+	c.History.validateTiers(f)
 	if c.Live.MaxSeries < 1 {
 		f.add("live.max_series", "must be at least 1")
 	}

@@ -120,11 +120,8 @@ func (h *house) openStores() (err error) {
 	if h.ledger, err = ledger.Open(h.state); err != nil {
 		return fmt.Errorf("open ledger: %w", err)
 	}
-	o := tsdb.Options{
-		Dir: filepath.Join(h.cfg.Data, "history"), Log: h.log,
-		Retention: time.Duration(h.cfg.History.Retention), OutOfOrder: time.Duration(h.cfg.History.OutOfOrder),
-		Interval: h.cfg.Collector.Interval, Limits: h.cfg.History.Limits.limits(), MaxAhead: time.Duration(h.cfg.History.MaxAhead),
-	}
+	o := h.cfg.history()
+	o.Log, o.Compacting = h.log, leanHeap
 	h.cfg.History.Remote.apply(&o, func() *access.Vault { return h.access.Vault() }, h.forwardLag)
 	if h.history, err = tsdb.Open(o); err != nil {
 		return fmt.Errorf("open history: %w", err)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -33,13 +32,13 @@ func tsdbCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "tsdb", Short: "Look into, move and back up the history",
 		Long: "All of these work while the server runs, on a picture of its folder made of hard links, and change nothing in it;\n" +
-			"import adds blocks that the server sees within a minute, and restore wants an empty folder.\n" +
+			"import adds blocks that the server sees within a minute, restore wants an empty folder, and rollup a server that is stopped.\n" +
 			"They end with 0 when all is good and with 1 when a fault was found.",
 	}
 	c.PersistentFlags().StringVarP(&f.config, "config", "c", "", "configuration file")
 	c.PersistentFlags().StringVar(&f.data, "data", "", "folder that holds everything stored (default from the configuration: ./data)")
 	c.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON instead of tables")
-	c.AddCommand(analyzeCommand(f), verifyCommand(f), dumpCommand(f), importCommand(f), backupCommand(f), restoreCommand(f))
+	c.AddCommand(analyzeCommand(f), verifyCommand(f), dumpCommand(f), importCommand(f), rollupCommand(f), backupCommand(f), restoreCommand(f))
 	return c
 }
 
@@ -52,11 +51,7 @@ func (f *tsdbFlags) history() (tsdb.Options, error) {
 	if f.data != "" {
 		cfg.Data = f.data
 	}
-	return tsdb.Options{
-		Dir:       filepath.Join(cfg.Data, "history"),
-		Retention: time.Duration(cfg.History.Retention),
-		Interval:  cfg.Collector.Interval,
-	}, nil
+	return cfg.history(), nil
 }
 
 // existing is history, of a folder that must be there.

@@ -16,6 +16,7 @@ import (
 	"nocturne/tsdb"
 	"nocturne/tsdb/analysis"
 	"nocturne/tsdb/archive"
+	"nocturne/tsdb/rollup"
 )
 
 // tool runs one `nocturne tsdb` command and returns what it prints.
@@ -120,6 +121,17 @@ func TestHistoryTools(t *testing.T) {
 	mustJSON(t, &in, "import", path("imported/history"), "--data", path("blocks"))
 	if got := mustTool(t, "dump", "--data", path("blocks")); got != text || in.Blocks.Samples != 6000 {
 		t.Errorf("blocks imported %+v dump as another text", in.Blocks)
+	}
+
+	// Imported samples are old enough to be rolled up; the history in use is
+	// its server's.
+	var tiers []rollup.Stats
+	mustJSON(t, &tiers, "rollup", "--data", path("imported"))
+	if len(tiers) != 2 || tiers[0].Name != "5m" || tiers[0].Blocks == 0 || tiers[1].Name != "1h" {
+		t.Errorf("rolled up %+v", tiers)
+	}
+	if out, err := tool(t, "rollup", "--data", data); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("rolling up beside a server: %v\n%s", err, out)
 	}
 
 	var r archive.Report

@@ -189,10 +189,18 @@ func (l *historyLook) remote() *admin.RemoteHistory {
 
 // held has a row for each resolution that samples are kept at.
 func (l *historyLook) held() []admin.Held {
-	if l.MinTime.IsZero() {
-		return nil
+	var out []admin.Held
+	if !l.MinTime.IsZero() {
+		out = append(out, admin.Held{Name: "as they came", Blocks: l.Blocks, Bytes: l.Bytes, From: l.MinTime, To: l.MaxTime})
 	}
-	return []admin.Held{{Name: "as they came", Blocks: l.Blocks, Bytes: l.Bytes, From: l.MinTime, To: l.MaxTime}}
+	for _, t := range l.Tiers {
+		h := admin.Held{Name: "rolled up to " + t.Name, Blocks: t.Blocks, Bytes: t.Bytes, Samples: t.Samples}
+		if n := len(t.Covered); n > 0 {
+			h.From, h.To = time.UnixMilli(t.Covered[0].From).UTC(), time.UnixMilli(t.Covered[n-1].To).UTC()
+		}
+		out = append(out, h)
+	}
+	return out
 }
 
 func (l *historyLook) tiles() []admin.Tile {
@@ -239,7 +247,7 @@ func (l *historyLook) facts() []ui.Property {
 	}
 	return []ui.Property{
 		{Name: "Log made durable", Value: synced},
-		{Name: "Samples are kept", Value: ui.Span(l.keep)},
+		{Name: "Kept as they came", Value: ui.Span(l.keep)},
 		{Name: "Series in all", Value: ui.Grouped(l.Series) + " of " + ui.Grouped(l.limits.Series)},
 		{Name: "Series of one source", Value: "at most " + ui.Grouped(l.limits.SeriesPerSource)},
 		{Name: "Labels of a series", Value: "at most " + ui.Grouped(l.limits.Labels)},

@@ -61,11 +61,12 @@ type sourceJSON struct {
 }
 
 type heldJSON struct {
-	Name   string    `json:"name"`
-	From   time.Time `json:"from"`
-	To     time.Time `json:"to"`
-	Blocks int       `json:"blocks"`
-	Bytes  int64     `json:"bytes" doc:"Of the blocks"`
+	Name    string     `json:"name"`
+	From    *time.Time `json:"from,omitempty"`
+	To      *time.Time `json:"to,omitempty"`
+	Blocks  int        `json:"blocks"`
+	Bytes   int64      `json:"bytes" doc:"Of the blocks"`
+	Samples uint64     `json:"samples,omitempty" doc:"In the blocks of a tier of rollups"`
 }
 
 type receiverJSON struct {
@@ -140,7 +141,7 @@ func (s *Server) apiHistory(context.Context, *struct{}) (*body[historyJSON], err
 		out.Free = &l.free
 	}
 	for _, h := range l.held() {
-		out.Held = append(out.Held, heldJSON{Name: h.Name, From: h.From, To: h.To, Blocks: h.Blocks, Bytes: h.Bytes})
+		out.Held = append(out.Held, heldJSON{Name: h.Name, From: when(h.From), To: when(h.To), Blocks: h.Blocks, Bytes: h.Bytes, Samples: h.Samples})
 	}
 	if r := l.remote(); r != nil {
 		out.Remote = &remoteReadJSON{URL: r.URL, State: r.State, Why: r.Why, LastAnswer: when(r.Last), Behind: r.Behind.Seconds()}

@@ -88,7 +88,7 @@ func TestHistoryPageTellsRejected(t *testing.T) {
 	if b.State != ui.Major || b.Series != 18 || b.Rejected["source_limit"] != 3 || b.Rejected["label_limit"] != 1 || b.ReadOnly != nil || b.Limits.SeriesPerSource != 10 {
 		t.Errorf("the API says %+v", b)
 	}
-	if len(b.Cost.Metrics) != 1 || b.Cost.Metrics[0] != (countJSON{"m", 18}) || len(b.Held) != 1 || b.Held[0].To.UnixMilli() != now {
+	if len(b.Cost.Metrics) != 1 || b.Cost.Metrics[0] != (countJSON{"m", 18}) || len(b.Held) != 3 || b.Held[0].To.UnixMilli() != now || b.Held[1].Name != "rolled up to 5m" || b.Held[1].From != nil {
 		t.Errorf("cost %+v, held %+v", b.Cost, b.Held)
 	}
 }
@@ -165,5 +165,18 @@ func TestReceiverThatNeverAnsweredIsNotWell(t *testing.T) {
 		if got, why := receiverState(c.status); got != c.want || (got == ui.OK) != (why == "") {
 			t.Errorf("%+v: %s (%s), want %s", c.status, got, why, c.want)
 		}
+	}
+}
+
+// TestStreamTellsOfReadOnly looks at what open pages hear by heartbeat.
+func TestStreamTellsOfReadOnly(t *testing.T) {
+	t.Parallel()
+	e := openEstate(t, plan{people: true})
+	if beat := e.hub.beat(time.Now()); beat["readOnly"] != "" {
+		t.Errorf("a store that is well: %v", beat)
+	}
+	e.openHistory(tsdb.Options{MinFree: 1 << 60})
+	if said, _ := e.hub.beat(time.Now())["readOnly"].(string); !strings.HasPrefix(said, "Since ") || !strings.Contains(said, "are needed") {
+		t.Errorf("a store that is read-only: %q", said)
 	}
 }

@@ -101,9 +101,14 @@ func (h *hub) run(ctx context.Context) error {
 		case <-tick.C:
 			h.tick()
 		case <-beat.C:
-			h.broadcast("hb", map[string]any{"t": seconds(time.Now()), "seq": h.board.seq, "asOf": h.asOf(), "readOnly": h.s.readOnlyWord()}, nil)
+			h.broadcast("hb", h.beat(time.Now()), nil)
 		}
 	}
+}
+
+// beat is what a heartbeat tells every page.
+func (h *hub) beat(now time.Time) map[string]any {
+	return map[string]any{"t": seconds(now), "seq": h.board.seq, "asOf": h.asOf(), "readOnly": h.s.readOnlyWord()}
 }
 
 func (h *hub) close() {
@@ -253,10 +258,6 @@ func (h *hub) tellFigures(among func(*client) bool) {
 	h.broadcast("frag", map[string]any{"t": seconds(time.Now()), "topic": "figures"}, func(c *client) bool {
 		return c.topics.figures && (among == nil || among(c))
 	})
-}
-
-func (h *hub) anybody(wants func(*client) bool) bool {
-	return slices.ContainsFunc(h.everybody(), wants)
 }
 
 // refresh looks at all items anew and sends the differences. An item that is

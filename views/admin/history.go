@@ -68,11 +68,11 @@ type Rejected struct {
 
 // Held is what is held of samples at one resolution.
 type Held struct {
-	Name     string // raw, 5m, 1h
+	Name     string // as they came, or the width of their buckets
 	Blocks   int
 	Bytes    int64
-	Samples  uint64 // in the blocks; 0 is not known
-	From, To time.Time
+	Samples  uint64    // in the blocks; 0 is not known
+	From, To time.Time // zero: nothing is held yet
 }
 
 // RemoteHistory is the store elsewhere that samples are read from.

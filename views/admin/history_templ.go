@@ -1134,9 +1134,9 @@ func heldTable(m History) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var45 string
-			templ_7745c5c3_Var45, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Stamp(h.From)[:16])
+			templ_7745c5c3_Var45, templ_7745c5c3_Err = templ.JoinStringErrs(minute(h.From))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `admin/history.templ`, Line: 288, Col: 48}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `admin/history.templ`, Line: 288, Col: 41}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var45))
 			if templ_7745c5c3_Err != nil {
@@ -1147,9 +1147,9 @@ func heldTable(m History) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var46 string
-			templ_7745c5c3_Var46, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Stamp(h.To)[:16])
+			templ_7745c5c3_Var46, templ_7745c5c3_Err = templ.JoinStringErrs(minute(h.To))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `admin/history.templ`, Line: 289, Col: 46}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `admin/history.templ`, Line: 289, Col: 39}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var46))
 			if templ_7745c5c3_Err != nil {
@@ -1549,6 +1549,14 @@ func when(t time.Time) string {
 		return "not known"
 	}
 	return ui.Stamp(t)
+}
+
+// minute leaves the seconds away.
+func minute(t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	return ui.Stamp(t)[:16]
 }
 
 func of(n, limit int) float64 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
@@ -48,6 +49,7 @@ type answer struct {
 	data     any
 	warnings annotations.Annotations
 	err      *apiError
+	tiers    []string // that a query read
 	release  func()
 }
 
@@ -94,6 +96,10 @@ func New(o Options) http.Handler {
 	return mux
 }
 
+// tierHeader says what an answer was read from: raw samples, rollups of 5m or
+// 1h, or several of them.
+const tierHeader = "X-Nocturne-Tier"
+
 func serve(f func(*http.Request) answer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		allowOrigin(w, r)
@@ -105,6 +111,9 @@ func serve(f func(*http.Request) answer) http.HandlerFunc {
 		if ans.err == nil && ans.data == nil {
 			w.WriteHeader(http.StatusNoContent)
 			return
+		}
+		if len(ans.tiers) > 0 {
+			w.Header().Set(tierHeader, strings.Join(ans.tiers, ","))
 		}
 		status, body := encode(ans, r.FormValue("query"))
 		w.Header().Set("Content-Type", "application/json")
@@ -219,7 +228,7 @@ func (a *api) run(ctx context.Context, r *http.Request, q promql.Query, limit in
 			warnings = warnings.Add(fmt.Errorf("value %q for parameter \"stats\" is deprecated and will be rejected in the next major release, use %q or %q", want, "true", "all"))
 		}
 	}
-	return answer{data: data, warnings: warnings, release: q.Close}
+	return answer{data: data, warnings: warnings, tiers: tsdb.TiersOf(q), release: q.Close}
 }
 
 // truncate cuts a vector or matrix at the limit and says whether it did.

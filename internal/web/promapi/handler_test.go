@@ -19,7 +19,7 @@ import (
 // small returns the handler over three series with one sample each at 1000 s.
 func small(t *testing.T) http.Handler {
 	t.Helper()
-	db, err := tsdb.Open(tsdb.Options{Dir: t.TempDir(), Log: quiet()})
+	db, err := tsdb.Open(tsdb.Options{Dir: t.TempDir(), Log: quiet(), MaxAge: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

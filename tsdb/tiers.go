@@ -1,0 +1,265 @@
+package tsdb
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/timestamp"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
+
+	"nocturne/tsdb/rollup"
+)
+
+const (
+	day = 24 * time.Hour
+	// rollUpEvery is how often the tiers are brought up to date, rollUpLeast how
+	// much time there must be to roll up: newer buckets are made in reading.
+	rollUpEvery = time.Minute
+	rollUpLeast = 2 * time.Hour
+	cleanEvery  = time.Hour
+)
+
+// Keep bounds a tier of rollups.
+type Keep struct {
+	Age   time.Duration // 0 is the tier's default
+	Bytes int64         // 0 is no limit
+}
+
+func (o Options) negativeTiers() bool {
+	return o.RawBytes < 0 || o.FiveMin.Age < 0 || o.FiveMin.Bytes < 0 || o.Hourly.Age < 0 || o.Hourly.Bytes < 0
+}
+
+// tiers are the rollups beside the raw samples, and the retention of both.
+type tiers struct {
+	log      *slog.Logger
+	list     []*rollup.Tier // fine to coarse
+	keep     []Keep
+	rawAge   time.Duration
+	rawBytes int64
+	late     time.Duration        // how late a sample may come
+	raw      atomic.Pointer[held] // nil while the store opens
+	room     *room
+	begin    func() func() // around each block that is written
+
+	// writing holds back a rollup while samples are deleted: it must not write
+	// what it read before.
+	writing sync.Mutex
+
+	mu    sync.Mutex       // guards below
+	empty [][]rollup.Range // of each tier: looked at since Open, without samples
+}
+
+// openTiers opens the tiers and returns what was damaged and set aside.
+func openTiers(o Options, room *room, log *slog.Logger) (*tiers, []string, error) {
+	t := &tiers{log: log, room: room, begin: o.compacting(), rawAge: o.retention(), rawBytes: o.RawBytes, late: cmp.Or(o.OutOfOrder, 30*time.Minute)}
+	var aside []string
+	for _, tier := range []struct {
+		width time.Duration
+		keep  Keep
+		age   time.Duration
+	}{{5 * time.Minute, o.FiveMin, 180 * day}, {time.Hour, o.Hourly, 3 * 365 * day}} {
+		name := "rollup-" + rollup.Name(tier.width)
+		opened, err := rollup.Open(rollup.Options{Dir: filepath.Join(o.Dir, name), Width: tier.width, Log: log, Check: func(dir string) error {
+			checks := &blockChecks{dir: dir, log: log}
+			err := checks.now()
+			for _, d := range checks.names() {
+				aside = append(aside, filepath.Join(name, d))
+			}
+			return err
+		}})
+		if err != nil {
+			return nil, nil, errors.Join(err, t.Close())
+		}
+		t.list = append(t.list, opened)
+		t.keep = append(t.keep, Keep{Age: cmp.Or(tier.keep.Age, tier.age), Bytes: tier.keep.Bytes})
+		t.empty = append(t.empty, nil)
+	}
+	return t, aside, nil
+}
+
+// Close closes the tiers' files.
+func (t *tiers) Close() error {
+	var errs []error
+	for _, tier := range t.list {
+		errs = append(errs, tier.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// over reads raw samples and, for rewritten selectors, buckets.
+func (t *tiers) over(raw storage.Queryable) storage.Queryable {
+	return rollup.Queryable{Raw: raw, Tiers: t.list, RawFrom: t.rawFrom()}
+}
+
+// rawFrom is the time of the oldest raw sample; MaxInt64 when there is none.
+func (t *tiers) rawFrom() int64 {
+	raw := t.raw.Load()
+	from := min(raw.Head().MinTime(), raw.Head().MinOOOTime())
+	for _, b := range raw.Blocks() {
+		from = min(from, b.MinTime())
+	}
+	return from
+}
+
+func (t *tiers) holdings() rollup.Holdings {
+	h := rollup.Holdings{RawFrom: t.rawFrom()}
+	for _, tier := range t.list {
+		h.Tiers = append(h.Tiers, rollup.Holding{Name: tier.Name(), Width: tier.Width().Milliseconds(), Covered: tier.Covered()})
+	}
+	return h
+}
+
+// prepared makes a query read tiers where that is right.
+func (t *tiers) prepared(q promql.Query, err error) (promql.Query, error) {
+	if err != nil {
+		return nil, err
+	}
+	s, ok := q.Statement().(*parser.EvalStmt)
+	if !ok {
+		return q, nil
+	}
+	return &tieredQuery{Query: q, answer: rollup.Rewrite(s, t.holdings())}, nil
+}
+
+// tieredQuery adds what was read to a query's annotations.
+type tieredQuery struct {
+	promql.Query
+	answer rollup.Answer
+}
+
+// Exec implements promql.Query.
+func (q *tieredQuery) Exec(ctx context.Context) *promql.Result {
+	r := q.Query.Exec(ctx)
+	r.Warnings.Merge(q.answer.Notes)
+	return r
+}
+
+// TiersOf names what a query of InstantQuery or RangeQuery reads: "raw", "5m",
+// "1h"; none for one without selectors.
+func TiersOf(q promql.Query) []string {
+	if q, ok := q.(*tieredQuery); ok {
+		return q.answer.Tiers
+	}
+	return nil
+}
+
+// newest is the time that age is counted from: that of the newest sample in
+// blocks or the store, but never in the future; 0 when there is none.
+func (t *tiers) newest(blocks []*tsdb.Block) int64 {
+	newest := int64(0)
+	if raw := t.raw.Load(); raw != nil {
+		newest = raw.Head().MaxTime()
+		blocks = slices.Concat(blocks, raw.Blocks())
+	}
+	for _, b := range blocks {
+		newest = max(newest, b.MaxTime()-1)
+	}
+	return max(0, min(newest, time.Now().UnixMilli()))
+}
+
+// deletable is the library's question which raw blocks to delete: those that
+// were replaced, and those past their age once all tiers have them, or beyond
+// the size.
+func (t *tiers) deletable(blocks []*tsdb.Block) map[ulid.ULID]struct{} {
+	gone := map[ulid.ULID]struct{}{}
+	newest := t.newest(blocks)
+	var size int64
+	if raw := t.raw.Load(); raw != nil {
+		size = raw.Head().Size()
+	}
+	byTime := slices.SortedFunc(slices.Values(blocks), func(a, b *tsdb.Block) int { return cmp.Compare(b.MaxTime(), a.MaxTime()) })
+	for _, b := range byTime {
+		size += b.Size()
+		m := b.Meta()
+		switch {
+		case m.Compaction.Deletable:
+		case t.rawBytes > 0 && size > t.rawBytes:
+			if !t.rolledUp(m, newest) {
+				t.log.Warn("raw block deleted for its size before it was rolled up", "block", m.ULID)
+			}
+		case b.MaxTime() <= newest-t.rawAge.Milliseconds() && t.rolledUp(m, newest):
+		default:
+			continue
+		}
+		gone[m.ULID] = struct{}{}
+	}
+	return gone
+}
+
+// rolledUp says that every tier has a raw block's samples, or is past keeping
+// them.
+func (t *tiers) rolledUp(m tsdb.BlockMeta, newest int64) bool {
+	for i, keep := range t.keep {
+		r := rollup.Range{From: max(m.MinTime-1, newest-keep.Age.Milliseconds()), To: m.MaxTime - 1}
+		if len(r.Without(t.done(i))) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// oldest is from when on tier i keeps buckets.
+func (t *tiers) oldest(i int) int64 { return t.newest(nil) - t.keep[i].Age.Milliseconds() }
+
+// done lists, in order, what tier i has rolled up or found empty.
+func (t *tiers) done(i int) []rollup.Range {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := slices.Concat(t.list[i].Covered(), t.empty[i])
+	slices.SortFunc(all, func(a, b rollup.Range) int { return cmp.Compare(a.From, b.From) })
+	return all
+}
+
+// Delete deletes the samples between from and to, both included, of the series
+// that all matchers match: raw ones, and every bucket that holds any of them.
+// What it frees on disk is freed within the hour, or by CleanTombstones.
+func (db *DB) Delete(ctx context.Context, matchers []*labels.Matcher, from, to time.Time) error {
+	if len(matchers) == 0 {
+		return errors.New("delete samples: no matcher says which")
+	}
+	db.tiers.writing.Lock()
+	defer db.tiers.writing.Unlock()
+	mint, maxt := timestamp.FromTime(from), timestamp.FromTime(to)
+	if err := db.inner.Delete(ctx, mint, maxt, matchers...); err != nil {
+		return fmt.Errorf("delete samples: %w", err)
+	}
+	for _, tier := range db.tiers.list {
+		if err := tier.Delete(ctx, mint, maxt, matchers...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CleanTombstones writes all blocks anew that something was deleted from.
+func (db *DB) CleanTombstones(ctx context.Context) error {
+	db.tiers.writing.Lock()
+	defer db.tiers.writing.Unlock()
+	return db.tiers.clean(ctx)
+}
+
+// clean needs writing.
+func (t *tiers) clean(ctx context.Context) error {
+	if err := t.raw.Load().CleanTombstones(); err != nil {
+		return fmt.Errorf("clean raw blocks: %w", err)
+	}
+	for _, tier := range t.list {
+		if err := tier.CleanTombstones(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
