@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
@@ -81,6 +82,8 @@ type DB struct {
 	room    *room
 	checks  *blockChecks
 	tiers   *tiers
+
+	readOnlyAt atomic.Int64 // Unix time in ms; see ReadOnly
 
 	remote    *remoteStore  // nil: what is asked is read here
 	retention time.Duration // of raw samples

@@ -53,7 +53,7 @@ func (db *DB) watchRoom(ctx context.Context) {
 
 // tell sets the metric.
 func (db *DB) tell() {
-	if db.readOnly() != nil {
+	if _, err := db.ReadOnly(); err != nil {
 		readOnlyGauge.Set(1)
 	} else {
 		readOnlyGauge.Set(0)

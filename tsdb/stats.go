@@ -21,6 +21,9 @@ type Stats struct {
 	LastSync time.Time
 	SyncErr  error // why nothing is acknowledged any more, or not until there is room
 	ReadOnly error // why nothing is appended at present: ErrReadOnly
+	// ReadOnlySince is when that began; zero while ReadOnly is nil.
+	ReadOnlySince time.Time
+	Bytes         int64 // of the blocks
 
 	Remote *RemoteStats // nil unless samples are read from a remote store
 }
@@ -28,10 +31,10 @@ type Stats struct {
 // Stats returns the present figures.
 func (db *DB) Stats() Stats {
 	s := Stats{
-		Series:   db.inner.Head().NumSeries(),
-		Blocks:   len(db.inner.Blocks()),
-		ReadOnly: db.readOnly(),
+		Series: db.inner.Head().NumSeries(),
+		Blocks: len(db.inner.Blocks()),
 	}
+	s.ReadOnlySince, s.ReadOnly = db.ReadOnly()
 	for _, tier := range db.tiers.list {
 		s.Tiers = append(s.Tiers, tier.Stats())
 	}
@@ -47,6 +50,7 @@ func (db *DB) Stats() Stats {
 	lo, hi, any := head.MinTime(), head.MaxTime(), head.MinTime() <= head.MaxTime()
 	for _, b := range db.inner.Blocks() {
 		m := b.Meta()
+		s.Bytes += b.Size()
 		if !any {
 			lo, hi, any = m.MinTime, m.MaxTime-1, true
 			continue

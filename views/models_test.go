@@ -326,7 +326,7 @@ func adminPages() []shown {
 	targets := admin.Targets{Page: page("Administration", "/admin/targets"), Query: ui.Query{Path: "/admin/targets", Page: 1}, Pager: ui.Pager{Total: 2, PerPage: 100}, Known: 66, Debt: 3, Rows: []admin.Target{{Name: "leaf1", Kind: "snmp", Address: "127.0.4.1:1161", Credential: "lab-snmp", Item: ui.Ref{Href: "/device/device/leaf1"}, Interval: 10 * time.Second, Took: 38 * time.Millisecond, Last: ago(time.Second), LastOK: ago(time.Second), Polls: 1201, State: ui.OK}, {Name: "pdu-r05-b", Kind: "snmp", Address: "127.0.5.9:1161", Credential: "lab-snmp", Interval: 10 * time.Second, Took: 2 * time.Second, Last: ago(2 * time.Second), LastOK: ago(12 * time.Minute), Err: "get 1.3.6.1.2.1.1.3.0: request timed out after 3 tries", Debt: 3, Polls: 1201, Failures: 72, State: ui.Critical}}}
 	rules := admin.Rules{Page: page("Administration", "/admin/rules"), Faults: []string{"rules/extra.yaml:14: groups[0].rules[2].expr: parse error: unexpected end of input"}, Groups: []admin.Group{{Name: "hosts", File: "built in", Interval: 5 * time.Second, Rules: []admin.Rule{{Name: "ServiceDown", Query: `node_systemd_unit_state{state="failed"} == 1`, Severity: ui.Critical, For: 10 * time.Second, Health: "ok", Last: ago(2 * time.Second), Firing: 1, Remedy: "restart-service"}, {Name: "Broken", Query: "sum by (x) (up) / on(y) up", Severity: ui.Warning, Health: "error", Err: "many-to-many matching not allowed", Last: ago(2 * time.Second)}}}}}
 	about := admin.About{Page: page("Administration", "/admin/about"), Facts: []ui.Property{{Name: "Version", Value: "v0.1.0-12-gabc1234", Mono: true}, {Name: "Running for", Value: "3 h 12 min"}, {Name: "Memory", Value: "118 MiB"}}, Settings: []ui.Property{{Name: "Data", Value: "./data", Mono: true}},
-		Sources: []ui.Property{{Name: "collector:snmp", Value: "1200 series, 86400 samples; 2 rejected: too old"}}, Vendors: []admin.Vendor{{Name: "htmx.org", Version: "4.0.1", Licence: "0BSD", Source: "https://htmx.org"}}}
+		Vendors: []admin.Vendor{{Name: "htmx.org", Version: "4.0.1", Licence: "0BSD", Source: "https://htmx.org"}}}
 	return []shown{
 		{name: "admin-people", path: "/admin/people", page: admin.PeoplePage(people)}, {name: "admin-tokens", path: "/admin/tokens", page: admin.TokensPage(tokens)},
 		{name: "admin-credentials", path: "/admin/credentials", page: admin.CredentialsPage(creds)}, {name: "admin-audit", path: "/admin/audit", page: admin.AuditPage(audit)},
@@ -374,5 +374,6 @@ func pages() []shown {
 		{name: "inventory-import", path: "/inventory/import", page: inventory.ImportPage(importPage())},
 	}
 	all = append(all, adminPages()...)
+	all = append(all, historyPages()...)
 	return append(all, wallPages()...)
 }

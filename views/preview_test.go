@@ -140,7 +140,11 @@ func live(w http.ResponseWriter, r *http.Request, still *atomic.Bool) {
 				"ch": [][2]string{{"host/web-04", state}, {"device/spine1-1", state}, {"device/srv001-A01", state}}})
 			send("points", map[string]any{"item": "host/web-03", "series": []any{map[string]any{"key": "user", "pts": [][2]float64{{float64(time.Now().Unix()), 40}}}}})
 			send("line", map[string]any{"job": "rem-1f22ab90cd", "seq": seq + 10, "host": "web-03", "step": "restart", "text": fmt.Sprintf("live line %d", seq)})
-			send("hb", map[string]any{"t": time.Now().Unix()})
+			beat := map[string]any{"t": time.Now().Unix()}
+			if strings.HasSuffix(r.Referer(), "/racks") && seq > 3 {
+				beat["readOnly"] = []string{"Since 2026-11-23 10:41:12 UTC: no room", ""}[seq/8%2]
+			}
+			send("hb", beat)
 		}
 	}
 }

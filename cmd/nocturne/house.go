@@ -255,7 +255,7 @@ func (h *house) openWeb(lab bool) (err error) {
 	h.web, err = web.New(web.Options{
 		History: h.history, Live: h.live, Ledger: h.ledger, Access: h.access, Graph: h.graph, Collector: h.collector,
 		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector, Write: write,
-		Metrics: described(), Metadata: h.metadata, Interval: h.intervals,
+		Metrics: described(), Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status,
 		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, Lab: lab, Log: h.log,
 	})
 	if err != nil {

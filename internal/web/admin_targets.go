@@ -15,7 +15,6 @@ import (
 
 	"nocturne/alerting"
 	"nocturne/collector"
-	"nocturne/tsdb"
 	"nocturne/views/admin"
 	"nocturne/views/static"
 	"nocturne/views/ui"
@@ -162,18 +161,11 @@ func (s *Server) about(w http.ResponseWriter, r *http.Request) error {
 	m := admin.About{Page: s.page(r, "About"), Facts: []ui.Property{
 		{Name: "Version", Value: s.Build}, {Name: "Go", Value: runtime.Version()},
 		{Name: "Up since", Value: s.Started.UTC().Format(time.RFC3339)},
-		{Name: "Series", Value: strconv.FormatUint(s.History.Stats().Series, 10)},
 		{Name: "Memory in use", Value: quantity(float64(mem.HeapInuse), "B")},
 		{Name: "Goroutines", Value: strconv.Itoa(runtime.NumGoroutine())},
 	}}
-	if r := s.History.Stats().Remote; r != nil {
-		m.Facts = append(m.Facts, ui.Property{Name: "Remote history", Value: remoteState(r)})
-	}
 	for _, set := range s.Settings {
 		m.Settings = append(m.Settings, ui.Property{Name: set.Name, Value: set.Value, Mono: true})
-	}
-	for _, src := range s.History.Stats().Sources {
-		m.Sources = append(m.Sources, ui.Property{Name: src.Name, Value: appendedWord(src)})
 	}
 	var err error
 	if m.Vendors, err = vendors(); err != nil {
@@ -181,40 +173,6 @@ func (s *Server) about(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.render(w, r, http.StatusOK, admin.AboutPage(m))
 	return nil
-}
-
-// remoteState says how the remote store of history fares.
-func remoteState(r *tsdb.RemoteStats) string {
-	switch {
-	case r.Err != nil:
-		return "does not answer since " + r.ErrSince.UTC().Format(time.RFC3339) + ": " + r.Err.Error()
-	case r.LastAnswer.IsZero():
-		return "not asked yet"
-	}
-	text := "answered at " + r.LastAnswer.UTC().Format(time.RFC3339)
-	if r.Behind > 0 {
-		text += ", lacks the newest " + r.Behind.Round(time.Second).String()
-	}
-	return text
-}
-
-// appendedWord says how a source of samples fares.
-func appendedWord(s tsdb.SourceStats) string {
-	a := s.Appended
-	words := []string{fmt.Sprintf("%d series, %d samples", s.Series, a.Appended)}
-	for _, r := range []struct {
-		n    int
-		what string
-	}{
-		{a.Duplicate, "duplicates"}, {a.OutOfOrder, "out of order"}, {a.TooOld, "too old"}, {a.Future, "from the future"},
-		{a.Invalid, "invalid"}, {a.LabelLimit, "with too many or too long labels"}, {a.SourceLimit, "over the limit of series of a source"},
-		{a.SeriesLimit, "over the limit of series"},
-	} {
-		if r.n > 0 {
-			words = append(words, fmt.Sprintf("%d rejected: %s", r.n, r.what))
-		}
-	}
-	return strings.Join(words, "; ")
 }
 
 // vendors are the projects whose files the pages load, each once.

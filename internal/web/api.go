@@ -34,6 +34,7 @@ func (s *Server) api(mux *http.ServeMux) {
 	a.addWorking()
 	a.addReporting()
 	a.addKeeping()
+	a.addHistory()
 	a.addAdministering()
 	document := a.OpenAPI()
 	mux.Handle("GET "+apiRoot+"/openapi.json", s.may("view", s.handle(func(w http.ResponseWriter, _ *http.Request) error {

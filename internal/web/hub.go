@@ -101,9 +101,14 @@ func (h *hub) run(ctx context.Context) error {
 		case <-tick.C:
 			h.tick()
 		case <-beat.C:
-			h.broadcast("hb", map[string]any{"t": seconds(time.Now()), "seq": h.board.seq, "asOf": h.asOf()}, nil)
+			h.broadcast("hb", h.beat(time.Now()), nil)
 		}
 	}
+}
+
+// beat is what a heartbeat tells every page.
+func (h *hub) beat(now time.Time) map[string]any {
+	return map[string]any{"t": seconds(now), "seq": h.board.seq, "asOf": h.asOf(), "readOnly": h.s.readOnlyWord()}
 }
 
 func (h *hub) close() {

@@ -22,7 +22,7 @@ func (s *Server) page(r *http.Request, title string, topics ...string) shell.Pag
 		Now: time.Now(), Theme: theme(r), Topics: topics, Lab: s.Lab,
 	}
 	if actor.Name != "" {
-		p.Tally, p.Alerts = s.tally(), s.firing()
+		p.Tally, p.Alerts, p.ReadOnly = s.tally(), s.firing(), s.readOnlyWord()
 	}
 	return p
 }

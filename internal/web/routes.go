@@ -73,6 +73,7 @@ func (s *Server) routes() http.Handler {
 	administer("POST /admin/audit/verify", s.verifyLedger)
 	view("GET /admin/targets", s.targets)
 	view("GET /admin/rules", s.rules)
+	view("GET /admin/history", s.historyPage)
 	view("GET /admin/about", s.about)
 
 	view("GET /live", s.live)

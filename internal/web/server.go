@@ -19,6 +19,7 @@ import (
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
 	"nocturne/tsdb"
+	"nocturne/tsdb/forward"
 	"nocturne/tsdb/live"
 )
 
@@ -42,6 +43,8 @@ type Options struct {
 	Metrics  map[string][]collector.Metric // what the targets of each kind have
 	Metadata *tsdb.Metadata                // what senders say of their metrics
 	Interval func() (poll, eval time.Duration)
+	// Receivers says how those fare that samples are sent on to. nil: none.
+	Receivers func() []forward.Status
 
 	Build    string    // version shown, and in the live stream
 	Started  time.Time // of the program

@@ -39,6 +39,16 @@ test("states and counters follow the stream", { skip: only }, async () => {
   await clean(page);
 });
 
+test("a history that turns read-only is said while it is so", { skip: only }, async () => {
+  const page = await visit("/racks", { width: 1920, height: 1080 });
+  const banner = page.locator("#read-only");
+  assert.equal(await banner.isVisible(), false);
+  await banner.filter({ hasText: "no room" }).waitFor({ state: "visible", timeout: 15_000 });
+  await shot(page, "read-only-wall-1920");
+  await banner.waitFor({ state: "hidden", timeout: 15_000 });
+  await clean(page);
+});
+
 test("a gap in the stream asks for a new snap", { skip: only }, async () => {
   const page = await visit("/alerts");
   let connects = 0;

@@ -145,7 +145,6 @@ type About struct {
 	shell.Page
 	Facts    []ui.Property // version, uptime, memory, series...
 	Settings []ui.Property // where data and configuration are
-	Sources  []ui.Property // who appends to the history, and what was rejected
 	Vendors  []Vendor
 }
 

@@ -35,6 +35,8 @@ func sections(p Page) []section {
 	}
 	if p.Administrator() {
 		all[3].entries = append(all[3].entries, entry{"/admin", "Administration", "settings"})
+	} else if p.Role != "" {
+		all[3].entries = append(all[3].entries, entry{"/admin/history", "History", "database"})
 	}
 	return all
 }

@@ -92,6 +92,33 @@ func Count(n int, one, many string) string {
 	return strconv.Itoa(n) + " " + many
 }
 
+// Grouped writes n with its thousands apart: "1,284,000".
+func Grouped[T ~int | ~int64 | ~uint64](n T) string {
+	s := fmt.Sprint(n)
+	sign := ""
+	if strings.HasPrefix(s, "-") {
+		sign, s = "-", s[1:]
+	}
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return sign + s
+}
+
+// Bytes writes a size with its decimal prefix: "12.1 GB".
+func Bytes(n int64) string {
+	v := float64(n)
+	for _, p := range []struct {
+		at   float64
+		unit string
+	}{{1e15, "PB"}, {1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}} {
+		if v >= p.at {
+			return strconv.FormatFloat(v/p.at, 'f', max(0, 2-int(math.Log10(v/p.at))), 64) + " " + p.unit
+		}
+	}
+	return strconv.FormatInt(n, 10) + " B"
+}
+
 func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // line is the path of a sparkline in a 100 x 24 box; what was not seen leaves

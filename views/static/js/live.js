@@ -88,6 +88,11 @@ const receive = {
     setTally(d.tally);
     emit("delta", d);
   },
+  hb(d) {
+    const banner = document.getElementById("read-only");
+    if (d.readOnly !== undefined) banner.hidden = !(banner.children[1].textContent = d.readOnly);
+    emit("hb", d);
+  },
   resync() {
     reconnect();
   },
