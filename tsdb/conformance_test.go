@@ -87,6 +87,7 @@ func newestSegment(dir string) (string, error) {
 func TestMain(m *testing.M) {
 	conformance.Child(subject)
 	child()
+	liveChild()
 	os.Exit(m.Run())
 }
 

@@ -36,6 +36,17 @@ func (db *DB) SettleBlocks(ctx context.Context) error {
 	if err := db.tiers.rollUp(ctx, 0); err != nil {
 		return err
 	}
+	return db.Expire(ctx)
+}
+
+// Compact writes what is full as blocks and merges blocks.
+func (db *DB) Compact(ctx context.Context) error { return db.inner.Compact(ctx) }
+
+// CompactLate writes what came late as blocks.
+func (db *DB) CompactLate(ctx context.Context) error { return db.inner.CompactOOOHead(ctx) }
+
+// Expire deletes the blocks of raw samples that can go.
+func (db *DB) Expire(context.Context) error {
 	// An empty part of the head makes no block, but has the library look
 	// which blocks can go.
 	before := db.inner.Head().MinTime() - 1

@@ -18,6 +18,10 @@ import (
 
 const (
 	mappedFolder = "chunks_head"
+	// mappedMark is a file beside the folder while that may hold late samples
+	// that were deleted: the library maps late chunks again at each start, also
+	// those that are in a block by now, and would write them as a block anew.
+	mappedMark = "chunks_head.deleted"
 	// mappedHead is a mapped chunk's series, first and last time and encoding,
 	// which its length follows.
 	mappedHead = chunks.SeriesRefSize + 2*chunks.MintMaxtSize + chunks.ChunkEncodingSize
@@ -99,6 +103,28 @@ func checkMappedChunk(b []byte) (int, error) {
 
 func allZero(b []byte) bool {
 	return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
+}
+
+// markMapped has the next opening read from the log what is mapped.
+func markMapped(dir string) error {
+	f, err := os.Create(filepath.Join(dir, mappedMark))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), syncFolder(dir))
+}
+
+// dropMarkedMapped removes the mapped chunks, and then the mark, if there is
+// one.
+func dropMarkedMapped(dir string) error {
+	mark := filepath.Join(dir, mappedMark)
+	if _, err := os.Stat(mark); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, mappedFolder)), syncFolder(dir)); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(mark), syncFolder(dir))
 }
 
 // dropDamagedMapped removes the mapped chunks when one of them is damaged or

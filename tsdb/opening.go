@@ -28,6 +28,9 @@ func openStore(o Options, room *room, checks *blockChecks, faults *logFaults, lo
 		defer room.reserve(had)
 	}
 	known := readLogSizes(o.Dir)
+	if err := dropMarkedMapped(o.Dir); err != nil {
+		return nil, f, err
+	}
 	mapped, err := dropDamagedMapped(o.Dir, known, log)
 	if err != nil {
 		return nil, f, err

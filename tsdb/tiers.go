@@ -233,6 +233,14 @@ func (db *DB) Delete(ctx context.Context, matchers []*labels.Matcher, from, to t
 	db.tiers.writing.Lock()
 	defer db.tiers.writing.Unlock()
 	mint, maxt := timestamp.FromTime(from), timestamp.FromTime(to)
+	// The library's head deletes only what came in order; what came late and is
+	// in no block yet would come back with the block.
+	if err := db.inner.CompactOOOHead(ctx); err != nil {
+		return fmt.Errorf("delete samples: write what came late as blocks: %w", err)
+	}
+	if err := markMapped(db.options.Dir); err != nil {
+		return fmt.Errorf("delete samples: %w", err)
+	}
 	if err := db.inner.Delete(ctx, mint, maxt, matchers...); err != nil {
 		return fmt.Errorf("delete samples: %w", err)
 	}
