@@ -2,9 +2,11 @@ package tsdb
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -45,7 +47,53 @@ func (c compactor) Plan(dir string) ([]string, error) {
 		c.log.Warn("blocks are not merged for want of room", "blocks", len(plan), "bytes", need)
 		return nil, nil
 	}
+	raises, err := raisesCutoff(dir, plan)
+	if err != nil || raises {
+		return nil, err
+	}
 	return plan, nil
+}
+
+// raisesCutoff says whether merging the planned blocks would lose samples at
+// the next opening. The library then drops from its log what is older than the
+// newest block that is not all of late samples; a block of late samples that
+// lies in the time of the head, merged with others, would become that block
+// while the samples in order of its time are in the log alone. Once the head
+// has been written that far the same merge is fine.
+func raisesCutoff(dir string, plan []string) (bool, error) {
+	all, err := filepath.Glob(filepath.Join(dir, "*", metaName))
+	if err != nil {
+		return false, err
+	}
+	written := int64(math.MinInt64) // up to when the head is in blocks
+	for _, path := range all {
+		if m, err := readMeta(path); err == nil && !m.Compaction.FromOutOfOrder() {
+			written = max(written, m.MaxTime)
+		}
+	}
+	inOrder, beyond := false, false
+	for _, block := range plan {
+		m, err := readMeta(filepath.Join(block, metaName))
+		if err != nil {
+			return false, err
+		}
+		late := m.Compaction.FromOutOfOrder()
+		inOrder = inOrder || !late
+		beyond = beyond || late && m.MaxTime > written
+	}
+	return inOrder && beyond, nil
+}
+
+func readMeta(path string) (tsdb.BlockMeta, error) {
+	var m tsdb.BlockMeta
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
 }
 
 // Write implements tsdb.Compactor.

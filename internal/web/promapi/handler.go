@@ -162,6 +162,9 @@ func (a *api) query(r *http.Request) answer {
 	if err != nil {
 		return badData(err)
 	}
+	if err := nesting(r.FormValue("query")); err != nil {
+		return invalid("query", err)
+	}
 	q, err := a.DB.InstantQuery(ctx, opts, r.FormValue("query"), at)
 	if err != nil {
 		return notPrepared(err)
@@ -203,6 +206,9 @@ func (a *api) queryRange(r *http.Request) answer {
 	opts, err := queryOptions(r)
 	if err != nil {
 		return badData(err)
+	}
+	if err := nesting(r.FormValue("query")); err != nil {
+		return invalid("query", err)
 	}
 	q, err := a.DB.RangeQuery(ctx, opts, r.FormValue("query"), from, to, step)
 	if err != nil {

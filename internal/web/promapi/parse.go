@@ -10,7 +10,7 @@ import (
 )
 
 func (a *api) formatQuery(r *http.Request) answer {
-	expr, err := a.parser.ParseExpr(r.FormValue("query"))
+	expr, err := a.parse(r.FormValue("query"))
 	if err != nil {
 		return invalid("query", err)
 	}
@@ -18,7 +18,7 @@ func (a *api) formatQuery(r *http.Request) answer {
 }
 
 func (a *api) parseQuery(r *http.Request) answer {
-	expr, err := a.parser.ParseExpr(r.FormValue("query"))
+	expr, err := a.parse(r.FormValue("query"))
 	if err != nil {
 		return invalid("query", err)
 	}
@@ -39,7 +39,7 @@ func (a *api) exemplars(r *http.Request) answer {
 	if to.Before(from) {
 		return badData(errors.New("end timestamp must not be before start timestamp"))
 	}
-	expr, err := a.parser.ParseExpr(r.FormValue("query"))
+	expr, err := a.parse(r.FormValue("query"))
 	if err != nil {
 		return badData(err)
 	}

@@ -211,12 +211,13 @@ func peer(t *testing.T, dir, settings string, flags ...string) string {
 	deadline := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	defer deadline.Stop()
 	var address, said string
+	ready := false // said before or after the address
 	for lines := bufio.NewScanner(logs); lines.Scan(); {
 		said += lines.Text() + "\n"
 		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
 			address = m[1]
 		}
-		if address != "" && strings.Contains(lines.Text(), "Server is ready") {
+		if ready = ready || strings.Contains(lines.Text(), "Server is ready"); ready && address != "" {
 			go func() { _, _ = io.Copy(io.Discard, logs) }()
 			return "http://" + address
 		}
