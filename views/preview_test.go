@@ -142,7 +142,7 @@ func live(w http.ResponseWriter, r *http.Request, still *atomic.Bool) {
 			send("line", map[string]any{"job": "rem-1f22ab90cd", "seq": seq + 10, "host": "web-03", "step": "restart", "text": fmt.Sprintf("live line %d", seq)})
 			beat := map[string]any{"t": time.Now().Unix()}
 			if strings.HasSuffix(r.Referer(), "/racks") && seq > 3 {
-				beat["readOnly"] = []string{"Since 2026-11-23 10:41:12 UTC: no room", ""}[seq/8%2]
+				beat["readOnly"] = []string{"Since 2026-11-23 10:41:12 UTC: no room", ""}[time.Now().Unix()/5%2]
 			}
 			send("hb", beat)
 		}
