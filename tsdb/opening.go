@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/prometheus/tsdb"
@@ -50,6 +52,7 @@ func openStore(o Options, room *room, checks *blockChecks, faults *logFaults, lo
 		return nil, f, err
 	}
 	s := settings(o)
+	s.StripeSize = stripes(o.Dir)
 	s.NewCompactorFunc = compactorFunc(room, o.compacting(), log)
 	s.PostingsDecoderFactory = checks.decoder
 	s.BlockQuerierFunc, s.BlockChunkQuerierFunc = blockQuerier, blockChunkQuerier
@@ -83,4 +86,29 @@ func openRepaired(dir string, s *tsdb.Options, faults *logFaults, log *slog.Logg
 		}
 	}
 	return nil, nil, fmt.Errorf("the log is damaged after each repair; see %v", aside)
+}
+
+const fewestStripes, mostStripes = 1024, tsdb.DefaultStripeSize
+
+// stripes is into how many parts the head's table of series is cut: about as
+// many as an eighth of the series in the newest block. Too few make a lookup
+// slow, and the library's default costs a small hall ten megabytes. Without a
+// block it is the default.
+func stripes(dir string) int {
+	blocks, err := filepath.Glob(filepath.Join(dir, "*", metaName))
+	if err != nil {
+		return mostStripes
+	}
+	n, newest := mostStripes, int64(math.MinInt64)
+	for _, path := range blocks {
+		m, err := readMeta(path)
+		if err != nil || m.MaxTime < newest || m.Compaction.FromOutOfOrder() {
+			continue
+		}
+		newest, n = m.MaxTime, fewestStripes
+		for n < mostStripes && uint64(n) < m.Stats.NumSeries/8 {
+			n *= 2
+		}
+	}
+	return n
 }
