@@ -92,6 +92,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and with the race detector longer")
+	}
 	_, r := need.Seed(t)
 	for _, v := range conformance.Run(t, subject, r) {
 		if !v.Pass && !v.Skip {

@@ -125,6 +125,9 @@ func readAll(t *testing.T, db *DB) (map[sampleKey]float64, error) {
 // TestEveryFileDamaged damages each file of a data folder in turn, and holds
 // what the store answers against what it was given.
 func TestEveryFileDamaged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and with the race detector longer")
+	}
 	_, r := need.Seed(t)
 	base := filepath.Join(t.TempDir(), "base")
 	all := fullFolder(t, base, r)

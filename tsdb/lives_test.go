@@ -28,11 +28,11 @@ import (
 // cleaned. After each the store opens without a loss, and holds what was
 // acknowledged once: as raw samples, or beyond their retention as buckets.
 func TestLives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and with the race detector longer")
+	}
 	seed, r := need.Seed(t)
 	rounds := 6
-	if testing.Short() {
-		rounds = 3
-	}
 	if n, err := strconv.Atoi(os.Getenv("NOCTURNE_ROUNDS")); err == nil {
 		rounds = n
 	}

@@ -28,6 +28,9 @@ import (
 // TestRemotePrometheus reads from a real Prometheus that stands on a folder
 // which this store wrote.
 func TestRemotePrometheus(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and with the race detector longer")
+	}
 	t.Parallel()
 	_, r := need.Seed(t)
 	odd := []float64{math.NaN(), math.Inf(1), math.Inf(-1), 0, math.Copysign(0, -1), 5e-324, math.MaxFloat64, 0.1, math.Float64frombits(value.StaleNaN)}
@@ -83,6 +86,9 @@ func testRemoteLabels(t *testing.T, db *tsdb.DB, from, to time.Time) {
 // TestRemoteVictoriaMetrics asks Debian's VictoriaMetrics what both languages
 // understand alike.
 func TestRemoteVictoriaMetrics(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and with the race detector longer")
+	}
 	t.Parallel()
 	binary := need.Binary(t, "victoria-metrics", "victoria-metrics")
 	_, r := need.Seed(t)

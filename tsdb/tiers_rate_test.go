@@ -76,6 +76,9 @@ func edge(samples []Sample, from, to, width int64) float64 {
 // buckets against raw. They may differ by one bucket's edge; where samples are
 // dense, much less.
 func TestRatesAgreeWithRaw(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and with the race detector longer")
+	}
 	t.Parallel()
 	_, r := need.Seed(t)
 	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
@@ -136,6 +139,9 @@ func TestRatesAgreeWithRaw(t *testing.T) {
 // value lies between those that raw has over the window less a bucket and over
 // the window and a bucket before; a rate is within the edges of two buckets.
 func TestOtherWindowsAreNear(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and with the race detector longer")
+	}
 	t.Parallel()
 	_, r := need.Seed(t)
 	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)

@@ -212,6 +212,9 @@ func rounded(a, b float64) bool {
 // TestWholeWindowsEqualRaw holds what tiers answer over whole buckets against
 // what raw samples answer, by the same engine.
 func TestWholeWindowsEqualRaw(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and with the race detector longer")
+	}
 	t.Parallel()
 	_, r := need.Seed(t)
 	start := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)

@@ -84,6 +84,9 @@ var bare = Subject{
 // TestBareLibrary shows what the library does by itself, and where
 // nocturne's store has to help: with damaged blocks.
 func TestBareLibrary(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and with the race detector longer")
+	}
 	_, r := need.Seed(t)
 	for _, v := range Run(t, bare, r, ReadBack, Special, Bounds, Duplicates, Late, Reopen, Deletion, Retention, KillTwice, CutFiles) {
 		if !v.Skip && v.Pass == (v.Case == CutFiles) {
