@@ -51,6 +51,7 @@ unit:
 
 deps: ## install what the tests need, on Debian as root
 	@bash tools/debian-packages $(PACKAGES)
+	@$(GO) test -run '^TestPrometheusRuns$$' ./internal/need # builds the peer once, before tests wait for it
 
 browser-deps:
 	@bash tools/browser/install
