@@ -26,15 +26,16 @@ var arrows = map[string][]string{
 	"internal/strictyaml": {},
 	"internal/need":       {},
 
-	"tsdb":             {"tsdb/live", "tsdb/rollup", "tsdb/remotequery"},
+	"tsdb":             {"tsdb/folder", "tsdb/live", "tsdb/rollup", "tsdb/remotequery"},
+	"tsdb/folder":      {},
 	"tsdb/live":        {},
 	"tsdb/conformance": {},
-	"tsdb/rollup":      {},
+	"tsdb/rollup":      {"tsdb/folder"},
 	"tsdb/remotewrite": {},
-	"tsdb/forward":     {},
+	"tsdb/forward":     {"tsdb/folder"},
 	"tsdb/remotequery": {},
 	"tsdb/openmetrics": {},
-	"tsdb/archive":     {},
+	"tsdb/archive":     {"tsdb/folder"},
 	"tsdb/analysis":    {},
 	"views":            {"views"},
 	"collector":        {},
@@ -71,7 +72,7 @@ var arrows = map[string][]string{
 
 // parts are folders whose parent may import them, but never the reverse; the
 // table above already says so, this list keeps an edit of it honest.
-var parts = []string{"tsdb/live", "tsdb/rollup", "tsdb/remotewrite", "tsdb/forward", "tsdb/remotequery", "tsdb/openmetrics", "tsdb/archive", "tsdb/analysis", "internal/inventory/layout"}
+var parts = []string{"tsdb/folder", "tsdb/live", "tsdb/rollup", "tsdb/remotewrite", "tsdb/forward", "tsdb/remotequery", "tsdb/openmetrics", "tsdb/archive", "tsdb/analysis", "internal/inventory/layout"}
 
 // backends are imported by cmd alone.
 var backends = []string{

@@ -2,7 +2,6 @@ package tsdb
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -19,6 +18,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/index"
 	"github.com/prometheus/prometheus/tsdb/tombstones"
+
+	"nocturne/tsdb/folder"
 )
 
 // blockCheckInterval is how often the blocks of an open store are looked
@@ -94,7 +95,7 @@ func (c *blockChecks) pass() error {
 	was := c.seen
 	c.seen = make(map[string]string, len(was))
 	for _, e := range entries {
-		if !e.IsDir() || !blockName.MatchString(e.Name()) {
+		if !e.IsDir() || !folder.IsBlock(e.Name()) {
 			continue
 		}
 		is := looks(filepath.Join(c.dir, e.Name()))
@@ -116,7 +117,7 @@ func (c *blockChecks) check(name string) (string, error) {
 	dir := filepath.Join(c.dir, name)
 	restored, cause := checkBlock(dir, c.log)
 	if restored {
-		c.aside = append(c.aside, filepath.Join(name, metaName+damagedSuffix))
+		c.aside = append(c.aside, filepath.Join(name, folder.MetaName+damagedSuffix))
 	}
 	if cause == nil {
 		return looks(dir), nil
@@ -137,7 +138,7 @@ func (c *blockChecks) check(name string) (string, error) {
 // looks says what the files of a block look like from outside.
 func looks(dir string) string {
 	var s []byte
-	for _, name := range []string{metaName, "index", "tombstones", "chunks", sumName} {
+	for _, name := range []string{folder.MetaName, "index", "tombstones", "chunks", sumName} {
 		if st, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			s = fmt.Appendf(s, "%d,%d ", st.Size(), st.ModTime().UnixNano())
 		}
@@ -149,7 +150,7 @@ func looks(dir string) string {
 // from it, and reads what the library reads at opening. A block without
 // meta.sum gets one.
 func checkBlock(dir string, log *slog.Logger) (restored bool, err error) {
-	raw, err := os.ReadFile(filepath.Join(dir, metaName))
+	raw, err := os.ReadFile(filepath.Join(dir, folder.MetaName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
@@ -166,7 +167,7 @@ func checkBlock(dir string, log *slog.Logger) (restored bool, err error) {
 		if verdict = sum.judgeMeta(raw); verdict == metaDamaged {
 			log.Error("damaged meta.json restored from its copy", "block", filepath.Base(dir))
 			if err := sum.restoreMeta(dir); err != nil {
-				return false, fmt.Errorf("restore %s: %w", metaName, err)
+				return false, fmt.Errorf("restore %s: %w", folder.MetaName, err)
 			}
 			metasRestored.Inc()
 			restored, raw = true, []byte(sum.Meta)
@@ -225,17 +226,14 @@ func checkTombstones(path string) error {
 // checkMeta looks at what the library believes of meta.json, and whether the
 // tombstones that it tells of are there.
 func checkMeta(dir string, raw []byte) error {
-	var meta tsdb.BlockMeta
-	if err := json.Unmarshal(raw, &meta); err != nil {
-		return fmt.Errorf("%s: %w", metaName, err)
-	}
-	if meta.ULID.String() != filepath.Base(dir) || meta.MinTime >= meta.MaxTime {
-		return fmt.Errorf("%s: block %s from %d to %d", metaName, meta.ULID, meta.MinTime, meta.MaxTime)
+	meta, err := folder.ParseMeta(dir, raw)
+	if err != nil {
+		return err
 	}
 	if meta.Stats.NumTombstones == 0 {
 		return nil
 	}
-	_, err := os.Stat(filepath.Join(dir, tombstones.TombstonesFilename))
+	_, err = os.Stat(filepath.Join(dir, tombstones.TombstonesFilename))
 	return err
 }
 

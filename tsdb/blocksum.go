@@ -13,11 +13,12 @@ import (
 	"reflect"
 
 	"github.com/prometheus/prometheus/tsdb"
+
+	"nocturne/tsdb/folder"
 )
 
 const (
-	sumName  = "meta.sum"
-	metaName = "meta.json"
+	sumName = "meta.sum"
 	// wholeIndexBytes is up to which size an index is read whole when a block
 	// is checked. In a larger one the library's own checksums, one a series and
 	// one a list of postings, tell at reading; Verify reads all of it.
@@ -37,7 +38,7 @@ type blockSum struct {
 
 // sumBlock reads what there is to be known of a block.
 func sumBlock(dir string) (blockSum, error) {
-	meta, err := os.ReadFile(filepath.Join(dir, metaName))
+	meta, err := os.ReadFile(filepath.Join(dir, folder.MetaName))
 	if err != nil {
 		return blockSum{}, err
 	}
@@ -169,7 +170,7 @@ func (s blockSum) judgeMeta(raw []byte) metaVerdict {
 // restoreMeta puts the remembered meta.json in the place of a damaged one,
 // which is kept beside it.
 func (s blockSum) restoreMeta(dir string) error {
-	path := filepath.Join(dir, metaName)
+	path := filepath.Join(dir, folder.MetaName)
 	if err := os.Rename(path, path+damagedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -196,5 +197,5 @@ func writeDurably(path string, data []byte) (err error) {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
+	return folder.Sync(filepath.Dir(path))
 }

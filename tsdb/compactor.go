@@ -2,11 +2,9 @@ package tsdb
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -14,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
+
+	"nocturne/tsdb/folder"
 )
 
 // compactor is the library's compactor. It gives each block that it makes its
@@ -61,19 +61,13 @@ func (c compactor) Plan(dir string) ([]string, error) {
 // while the samples in order of its time are in the log alone. Once the head
 // has been written that far the same merge is fine.
 func raisesCutoff(dir string, plan []string) (bool, error) {
-	all, err := filepath.Glob(filepath.Join(dir, "*", metaName))
+	written, err := folder.Written(dir)
 	if err != nil {
 		return false, err
 	}
-	written := int64(math.MinInt64) // up to when the head is in blocks
-	for _, path := range all {
-		if m, err := readMeta(path); err == nil && !m.Compaction.FromOutOfOrder() {
-			written = max(written, m.MaxTime)
-		}
-	}
 	inOrder, beyond := false, false
 	for _, block := range plan {
-		m, err := readMeta(filepath.Join(block, metaName))
+		m, err := folder.Meta(block)
 		if err != nil {
 			return false, err
 		}
@@ -82,18 +76,6 @@ func raisesCutoff(dir string, plan []string) (bool, error) {
 		beyond = beyond || late && m.MaxTime > written
 	}
 	return inOrder && beyond, nil
-}
-
-func readMeta(path string) (tsdb.BlockMeta, error) {
-	var m tsdb.BlockMeta
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return m, err
-	}
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return m, fmt.Errorf("%s: %w", path, err)
-	}
-	return m, nil
 }
 
 // Write implements tsdb.Compactor.

@@ -7,12 +7,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"nocturne/tsdb/folder"
 )
 
 const (
@@ -22,9 +23,6 @@ const (
 	// checkpointPrefix begins the names of checkpoint folders in wal.
 	checkpointPrefix = "checkpoint."
 )
-
-// blockName is a ULID, as every block folder is called.
-var blockName = regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{26}$`)
 
 var (
 	blocksAside   = metrics.GetOrCreateCounter(`nocturne_tsdb_set_aside_total{what="block"}`)
@@ -60,7 +58,7 @@ func setAside(dir, name string) error {
 	if err := os.Rename(from, from+damagedSuffix); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(from))
+	return folder.Sync(filepath.Dir(from))
 }
 
 func checkCheckpoint(dir string) error {
@@ -123,7 +121,7 @@ func (k *keptLogs) settle(log *slog.Logger) ([]string, error) {
 	logsAside.Inc()
 	log.Error("damaged log cut: samples from the damage on are lost, the whole log is kept",
 		"from_segment", first, "until", newest.UTC(), "kept", name)
-	return []string{name}, syncFolder(k.dir)
+	return []string{name}, folder.Sync(k.dir)
 }
 
 // firstReplaced names the first linked segment that is no longer in place,

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -295,12 +294,3 @@ func (db *DB) Synced(ctx context.Context) error {
 // Queryable gives read access to the samples, for PromQL engines of others. It
 // reads here in any case: with a Remote, what this machine wrote of late.
 func (db *DB) Queryable() storage.Queryable { return db.inner }
-
-// syncFolder makes the names in a folder durable.
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
 	"nocturne/internal/need"
+	"nocturne/tsdb/folder"
 )
 
 // sampleKey is a sample without its value.
@@ -201,7 +202,7 @@ func checkDamaged(t *testing.T, dir, what string, all oracle) int {
 	var first map[sampleKey]float64
 	missing := 0
 	openings := 1
-	if !blockName.MatchString(strings.Split(what, "/")[0]) {
+	if !folder.IsBlock(strings.Split(what, "/")[0]) {
 		openings = 2 // what a log is repaired to must last
 	}
 	for opened := range openings {

@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
+
+	"nocturne/tsdb/folder"
 )
 
 const repairName = "log-repair"
@@ -101,22 +103,22 @@ func (r *logRepair) scan(known map[string]int64) error {
 	if err != nil {
 		return err
 	}
-	for _, folder := range folders {
-		segments, err := segmentsFrom(folder.path, folder.first)
+	for _, place := range folders {
+		segments, err := segmentsFrom(place.path, place.first)
 		if err != nil {
 			return err
 		}
 		for i, n := range segments {
 			for gap := n; i > 0 && gap > segments[i-1]+1; gap-- {
 				// The library takes no log with a number missing.
-				if err := os.WriteFile(segmentPath(folder.path, gap-1), nil, 0o666); err != nil {
+				if err := os.WriteFile(segmentPath(place.path, gap-1), nil, 0o666); err != nil {
 					return err
 				}
 				r.orphans = true
-				r.lost = append(r.lost, LostLog{Bytes: known[relative(r.dir, segmentPath(folder.path, gap-1))]})
+				r.lost = append(r.lost, LostLog{Bytes: known[relative(r.dir, segmentPath(place.path, gap-1))]})
 			}
 		}
-		files, err := r.scanFolder(folder.path, segments, known)
+		files, err := r.scanFolder(place.path, segments, known)
 		if err != nil {
 			return err
 		}
@@ -343,7 +345,7 @@ func (r *logRepair) keep(f *logFile) error {
 		return err
 	}
 	logsAside.Inc()
-	return errors.Join(syncFolder(filepath.Dir(to)), syncFolder(filepath.Join(r.dir, r.kept)), syncFolder(r.dir))
+	return errors.Join(folder.Sync(filepath.Dir(to)), folder.Sync(filepath.Join(r.dir, r.kept)), folder.Sync(r.dir))
 }
 
 // replace writes recs to a segment of their own, which takes the place of f.
@@ -375,5 +377,5 @@ func (r *logRepair) replace(f *logFile, recs [][]byte) error {
 	if err := os.Rename(written, f.path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(f.path))
+	return folder.Sync(filepath.Dir(f.path))
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"nocturne/tsdb/folder"
 )
 
 const syncInterval = 500 * time.Millisecond
@@ -216,7 +218,7 @@ func (f *logFolder) sync(fsync func(*os.File) error) error {
 		f.size = st.Size()
 	}
 	if f.segment != was {
-		return syncFolder(f.path)
+		return folder.Sync(f.path)
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/fileutil"
+
+	"nocturne/tsdb/folder"
 )
 
 const (
@@ -111,7 +113,7 @@ func markMapped(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close(), syncFolder(dir))
+	return errors.Join(f.Sync(), f.Close(), folder.Sync(dir))
 }
 
 // dropMarkedMapped removes the mapped chunks, and then the mark, if there is
@@ -121,10 +123,10 @@ func dropMarkedMapped(dir string) error {
 	if _, err := os.Stat(mark); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := errors.Join(os.RemoveAll(filepath.Join(dir, mappedFolder)), syncFolder(dir)); err != nil {
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, mappedFolder)), folder.Sync(dir)); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(mark), syncFolder(dir))
+	return errors.Join(os.Remove(mark), folder.Sync(dir))
 }
 
 // dropDamagedMapped removes the mapped chunks when one of them is damaged or
@@ -132,8 +134,8 @@ func dropMarkedMapped(dir string) error {
 // there when the folder is gone. It returns those of late samples that are
 // there.
 func dropDamagedMapped(dir string, known map[string]int64, log *slog.Logger) (mappedLate, error) {
-	folder := filepath.Join(dir, mappedFolder)
-	files, err := mappedFiles(folder)
+	mapped := filepath.Join(dir, mappedFolder)
+	files, err := mappedFiles(mapped)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +153,7 @@ func dropDamagedMapped(dir string, known map[string]int64, log *slog.Logger) (ma
 		}
 		mappedDropped.Inc()
 		log.Warn("damaged mapped chunks dropped, they are read from the log", "file", relative(dir, path), "offset", off, "err", err)
-		return mappedLate{}, errors.Join(os.RemoveAll(folder), syncFolder(dir))
+		return mappedLate{}, errors.Join(os.RemoveAll(mapped), folder.Sync(dir))
 	}
 	return late, nil
 }

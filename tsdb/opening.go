@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/tsdb"
+
+	"nocturne/tsdb/folder"
 )
 
 // findings are what opening found damaged.
@@ -95,13 +97,13 @@ const fewestStripes, mostStripes = 1024, tsdb.DefaultStripeSize
 // slow, and the library's default costs a small hall ten megabytes. Without a
 // block it is the default.
 func stripes(dir string) int {
-	blocks, err := filepath.Glob(filepath.Join(dir, "*", metaName))
+	blocks, err := folder.Blocks(dir)
 	if err != nil {
 		return mostStripes
 	}
 	n, newest := mostStripes, int64(math.MinInt64)
-	for _, path := range blocks {
-		m, err := readMeta(path)
+	for _, name := range blocks {
+		m, err := folder.Meta(filepath.Join(dir, name))
 		if err != nil || m.MaxTime < newest || m.Compaction.FromOutOfOrder() {
 			continue
 		}

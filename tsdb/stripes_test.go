@@ -8,6 +8,8 @@ import (
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/tsdb"
+
+	"nocturne/tsdb/folder"
 )
 
 // TestStripesFollowTheNewestBlock makes folders of blocks by their meta.json.
@@ -30,7 +32,7 @@ func TestStripesFollowTheNewestBlock(t *testing.T) {
 		if err := os.Mkdir(block, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(block, metaName), raw, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(block, folder.MetaName), raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if n := stripes(dir); n != c.want {

@@ -19,6 +19,8 @@ import (
 	"github.com/prometheus/prometheus/tsdb/index"
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/util/compression"
+
+	"nocturne/tsdb/folder"
 )
 
 // Report is what Verify read and what it found wrong.
@@ -93,7 +95,7 @@ func (v *verifier) walk() error {
 		case path == v.dir:
 		case strings.HasSuffix(name, damagedSuffix), strings.HasPrefix(name, keptLogPrefix), name == openingName, strings.HasSuffix(name, ".tmp"):
 			return fs.SkipDir
-		case blockName.MatchString(name):
+		case folder.IsBlock(name):
 			blocks = append(blocks, path)
 		case slices.Contains(logFolders, name), strings.HasPrefix(name, checkpointPrefix):
 			logs = append(logs, path)
@@ -215,7 +217,7 @@ func (v *verifier) block(dir string) error {
 		}
 		v.read(max(0, start+size-v.done))
 	}()
-	raw, err := os.ReadFile(filepath.Join(dir, metaName))
+	raw, err := os.ReadFile(filepath.Join(dir, folder.MetaName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -228,7 +230,7 @@ func (v *verifier) block(dir string) error {
 		return err
 	default:
 		if s.judgeMeta(raw) == metaDamaged {
-			v.fault(filepath.Join(dir, metaName), -1, adviseMeta, errors.New("differs from its copy in "+sumName))
+			v.fault(filepath.Join(dir, folder.MetaName), -1, adviseMeta, errors.New("differs from its copy in "+sumName))
 		}
 		if err := s.checkFiles(dir, true); err != nil {
 			v.fault(dir, -1, adviseBlock, err)
@@ -289,10 +291,10 @@ func (v *verifier) series(b *tsdb.Block) error {
 		return err
 	}
 	if want, got := b.Meta().Stats.NumSeries, uint64(series); want != got {
-		return fmt.Errorf("%d series in the index, %d by %s", got, want, metaName)
+		return fmt.Errorf("%d series in the index, %d by %s", got, want, folder.MetaName)
 	}
 	if want, got := b.Meta().Stats.NumSamples, uint64(v.report.Samples-before); want != got && len(v.report.Faults) == 0 {
-		return fmt.Errorf("%d samples in the chunks, %d by %s", got, want, metaName)
+		return fmt.Errorf("%d samples in the chunks, %d by %s", got, want, folder.MetaName)
 	}
 	return nil
 }

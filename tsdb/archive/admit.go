@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +15,8 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
+
+	"nocturne/tsdb/folder"
 )
 
 // AdmitOptions say which blocks of a Prometheus go into a history.
@@ -56,7 +57,7 @@ func AdmitBlocks(ctx context.Context, o AdmitOptions) (a Admitted, err error) {
 		return a, err
 	}
 	defer func() { err = errors.Join(err, stage.Close()) }()
-	own, err := newestOwn(o.Into)
+	own, err := folder.Written(o.Into)
 	if err != nil {
 		return a, fmt.Errorf("admit blocks into %s: %w", o.Into, err)
 	}
@@ -81,11 +82,11 @@ func findBlocks(from []string) ([]string, error) {
 	var found []string
 	for _, p := range from {
 		p = filepath.Clean(p)
-		if blockName.MatchString(filepath.Base(p)) {
+		if folder.IsBlock(filepath.Base(p)) {
 			found = append(found, p)
 			continue
 		}
-		names, err := blockNames(p)
+		names, err := folder.Blocks(p)
 		if err != nil {
 			return nil, err
 		}
@@ -99,44 +100,9 @@ func findBlocks(from []string) ([]string, error) {
 	return found, nil
 }
 
-// newestOwn returns the time in ms up to which a history has written its own
-// blocks, as the library reckons it.
-func newestOwn(dir string) (int64, error) {
-	names, err := blockNames(dir)
-	if err != nil {
-		return 0, err
-	}
-	newest := int64(math.MinInt64)
-	for _, n := range names {
-		m, err := readMeta(filepath.Join(dir, n))
-		if err != nil {
-			continue // damaged, or deleted meanwhile; the store will see to it
-		}
-		if !m.Compaction.FromOutOfOrder() {
-			newest = max(newest, m.MaxTime)
-		}
-	}
-	return newest, nil
-}
-
-func readMeta(dir string) (*tsdb.BlockMeta, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, "meta.json"))
-	if err != nil {
-		return nil, err
-	}
-	var m tsdb.BlockMeta
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("meta.json: %w", err)
-	}
-	if m.ULID.String() != filepath.Base(dir) || m.MinTime >= m.MaxTime {
-		return nil, fmt.Errorf("meta.json tells of block %s from %d to %d", m.ULID, m.MinTime, m.MaxTime)
-	}
-	return &m, nil
-}
-
 // take brings one block onto the stage, or says why not.
 func (a *Admitted) take(ctx context.Context, path string, stage *Stage, own int64, o AdmitOptions) (err error) {
-	m, err := readMeta(path)
+	m, err := folder.Meta(path)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/tsdb/fileutil"
+
+	"nocturne/tsdb/folder"
 )
 
 // Options say what is backed up and where to.
@@ -82,7 +84,7 @@ func backup(ctx context.Context, o Options) (_ Report, err error) {
 	if err := errors.Join(os.MkdirAll(own, 0o777), syncFolders(own), syncFolders(filepath.Join(o.To, sharedName))); err != nil {
 		return Report{}, err
 	}
-	if err := errors.Join(m.write(own), syncFolder(o.To)); err != nil {
+	if err := errors.Join(m.write(own), folder.Sync(o.To)); err != nil {
 		return Report{}, err
 	}
 	r := Report{Generation: Generation{Name: b.generation, Time: now}, Copied: b.copied, CopiedBytes: b.bytes, NewBlocks: len(b.blocks)}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"nocturne/tsdb/folder"
 )
 
 const (
@@ -56,7 +58,7 @@ func (m *manifest) write(dir string) error {
 	if err := os.Rename(path+".tmp", path); err != nil {
 		return err
 	}
-	return syncFolder(dir)
+	return folder.Sync(dir)
 }
 
 // readManifest returns fs.ErrNotExist where there is none.
@@ -146,7 +148,7 @@ func (g *Generation) fill(m *manifest) {
 // its tier, or nothing.
 func blockOf(name string) string {
 	parts := strings.Split(name, "/")
-	i := slices.IndexFunc(parts, blockName.MatchString)
+	i := slices.IndexFunc(parts, folder.IsBlock)
 	if i < 0 {
 		return ""
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"nocturne/tsdb/folder"
 )
 
 // Pruned says what Prune removed.
@@ -66,7 +68,7 @@ func dropGeneration(dir string) error {
 	if err := os.Remove(filepath.Join(dir, manifestName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return errors.Join(syncFolder(dir), os.RemoveAll(dir))
+	return errors.Join(folder.Sync(dir), os.RemoveAll(dir))
 }
 
 func (p *Pruned) dropUnnamed(dir string, named map[string]bool) error {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"nocturne/tsdb/folder"
 )
 
 // RestoreOptions say what is restored and where to.
@@ -148,5 +150,5 @@ func fill(ctx context.Context, o RestoreOptions, files []file, step func(int64))
 	if err := os.Rename(tmp, into); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(into))
+	return folder.Sync(filepath.Dir(into))
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/prometheus/prometheus/tsdb/fileutil"
+
+	"nocturne/tsdb/folder"
 )
 
 const stagePrefix = "import-"
@@ -47,7 +49,7 @@ func (s *Stage) Dir() string { return s.dir }
 // between two blocks, the second is not there; admitting the same samples
 // again does no harm.
 func (s *Stage) Admit() ([]string, error) {
-	names, err := blockNames(s.dir)
+	names, err := folder.Blocks(s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("admit blocks: %w", err)
 	}
@@ -59,7 +61,7 @@ func (s *Stage) Admit() ([]string, error) {
 			return nil, fmt.Errorf("admit block %s: %w", name, err)
 		}
 	}
-	if err := syncFolder(s.history); err != nil {
+	if err := folder.Sync(s.history); err != nil {
 		return nil, fmt.Errorf("admit blocks: %w", err)
 	}
 	return names, nil
@@ -79,6 +81,6 @@ func syncAll(dir string) error {
 		if err != nil {
 			return err
 		}
-		return syncFolder(path) // which syncs a file as well
+		return folder.Sync(path) // which syncs a file as well
 	})
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/prometheus/tsdb/fileutil"
 	"github.com/prometheus/prometheus/tsdb/wlog"
+
+	"nocturne/tsdb/folder"
 )
 
 const (
@@ -28,7 +30,6 @@ const (
 )
 
 var (
-	blockName   = regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{26}$`)
 	segmentName = regexp.MustCompile(`^[0-9]{8,}$`)
 	pointName   = regexp.MustCompile(`^checkpoint\.[0-9]+$`)
 	tierName    = regexp.MustCompile(`^rollup-[0-9]+[smhd]$`)
@@ -240,14 +241,14 @@ func wholeRecords(path string) (int64, error) {
 // holdBlocks links the blocks of one tier. What the server keeps beside them
 // speaks of its own log and disk, not of the picture's.
 func holdBlocks(from, into string) error {
-	names, err := blockNames(from)
+	names, err := folder.Blocks(from)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(into, 0o777); err != nil {
 		return err
 	}
-	held, err := blockNames(into)
+	held, err := folder.Blocks(into)
 	if err != nil {
 		return err
 	}
@@ -267,7 +268,7 @@ func holdBlocks(from, into string) error {
 			return err
 		}
 	}
-	after, err := blockNames(from)
+	after, err := folder.Blocks(from)
 	if err != nil {
 		return err
 	}
@@ -275,21 +276,6 @@ func holdBlocks(from, into string) error {
 		return errMoved
 	}
 	return nil
-}
-
-// blockNames returns the names of the block folders in dir, oldest first.
-func blockNames(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if e.IsDir() && blockName.MatchString(e.Name()) {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
 }
 
 // linkBlock links a block, which appears under its name only as a whole. The

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"nocturne/tsdb/folder"
 )
 
 // position says up to where a receiver has everything. Times are Unix
@@ -127,7 +129,7 @@ func (f *positionFile) save(p position) error {
 		return fmt.Errorf("save position: %w", err)
 	}
 	if !f.known[slot] {
-		if err := syncFolder(filepath.Dir(f.paths[slot])); err != nil {
+		if err := folder.Sync(filepath.Dir(f.paths[slot])); err != nil {
 			return fmt.Errorf("save position: %w", err)
 		}
 		f.known[slot] = true
@@ -149,12 +151,4 @@ func writeOver(path string, data []byte) error {
 		err = file.Sync()
 	}
 	return errors.Join(err, file.Close())
-}
-
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

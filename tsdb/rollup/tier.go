@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +19,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/fileutil"
+
+	"nocturne/tsdb/folder"
 )
 
 const (
@@ -27,8 +28,6 @@ const (
 	deletionSuffix = ".tmp-for-deletion"
 	sourcesPrefix  = "sources"
 )
-
-var blockName = regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{26}$`)
 
 // Options say where a tier is kept.
 type Options struct {
@@ -127,7 +126,7 @@ func (t *Tier) reload(gone map[ulid.ULID]bool) error {
 	t.mu.RUnlock()
 	var all []*tsdb.Block
 	for _, e := range entries {
-		if !e.IsDir() || !blockName.MatchString(e.Name()) {
+		if !e.IsDir() || !folder.IsBlock(e.Name()) {
 			continue
 		}
 		b := opened[e.Name()]
