@@ -276,7 +276,8 @@ var functions = map[string]function{
 	"sum_over_time":   over("sum_over_time", Sum, true),
 	"count_over_time": over("sum_over_time", Count, true),
 	"avg_over_time": {rewrite: func(r *rewriter, n *parser.Call, m *parser.MatrixSelector, w window) parser.Expr {
-		return binary(parser.DIV, over("sum_over_time", Sum, true).rewrite(r, n, m, w), over("sum_over_time", Count, true).rewrite(r, n, m, w))
+		vs := r.selector(m.VectorSelector.(*parser.VectorSelector), w.tier, meanOf(w.width/w.tier.Width))
+		return call("max_over_time", matrix(vs, w.tier.Width), n) // of the one point at the window's last bucket
 	}},
 	"rate":     {buckets: 2, counts: true, rewrite: increase},
 	"increase": {buckets: 2, counts: true, grows: true, rewrite: increase},

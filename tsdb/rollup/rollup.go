@@ -3,6 +3,8 @@ package rollup
 import (
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -43,6 +45,10 @@ const (
 	Ends Kind = "ends"
 )
 
+// Mean is made in reading: sum by count, over a window that ends with each
+// bucket. The selector says of how many buckets, "mean:24".
+const Mean Kind = "mean"
+
 // stored are the stored kinds in the order of their names.
 var stored = [...]Kind{Count, Last, Max, Min, Sum, Total}
 
@@ -50,13 +56,21 @@ var stored = [...]Kind{Count, Last, Max, Min, Sum, Total}
 // stored so that a selector at a bucket's end sees what it would see in raw.
 const Lookback = 5 * time.Minute
 
-func parseKind(s string) (Kind, error) {
+// parseKind reads a kind, and of how many buckets it is.
+func parseKind(s string) (Kind, int64, error) {
 	switch k := Kind(s); k {
 	case Count, Last, Max, Min, Sum, Total, Whole, Ends:
-		return k, nil
+		return k, 1, nil
 	}
-	return "", fmt.Errorf("rollups hold no %q", s)
+	if text, ok := strings.CutPrefix(s, string(Mean)+":"); ok {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil && n > 0 {
+			return Mean, n, nil
+		}
+	}
+	return "", 0, fmt.Errorf("rollups hold no %q", s)
 }
+
+func meanOf(buckets int64) Kind { return Kind(fmt.Sprintf("%s:%d", Mean, buckets)) }
 
 // source is the stored kind that k is read from.
 func (k Kind) source() Kind {

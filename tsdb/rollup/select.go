@@ -81,7 +81,7 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 		return q.Querier.Select(ctx, sorted, hints, ms...)
 	}
 	name, k, ok := strings.Cut(ms[i].Value, "/")
-	kind, err := parseKind(k)
+	kind, buckets, err := parseKind(k)
 	t := slices.IndexFunc(q.of.Tiers, func(t *Tier) bool { return t.name == name })
 	if !ok || t < 0 || err != nil {
 		return storage.ErrSeriesSet(fmt.Errorf("no rollup is called %q", ms[i].Value))
@@ -91,7 +91,14 @@ func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.Select
 	if hints != nil {
 		s.of = Range{hints.Start - 1, hints.End}
 	}
-	found, warnings, err := s.series(ctx)
+	read := s.series
+	if kind == Mean {
+		s.of.From -= (buckets - 1) * s.tier.width
+		read = func(ctx context.Context) ([]storage.Series, annotations.Annotations, error) {
+			return s.means(ctx, buckets)
+		}
+	}
+	found, warnings, err := read(ctx)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}

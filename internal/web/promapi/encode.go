@@ -26,19 +26,28 @@ type queryData struct {
 	Stats  *stats.Statistics
 }
 
-// encode returns an answer's status code and JSON body. Values are written by
-// hand: JSON knows neither NaN nor Inf, and a matrix is long.
-func encode(a answer, query string) (int, []byte) {
+// status is an answer's status code.
+func (a answer) status() int {
+	if a.err != nil {
+		return a.err.status
+	}
+	return http.StatusOK
+}
+
+// encode returns an answer's JSON body, or what is left of it after the pieces
+// given to cut; see writeBody. Values are written by hand: JSON knows neither
+// NaN nor Inf, and a matrix is long.
+func encode(a answer, query string, cut func([]byte) []byte) []byte {
 	if a.err != nil {
 		b := quoteHTML([]byte(`{"status":"error","errorType":`), a.err.kind)
 		b = quoteHTML(append(b, `,"error":`...), a.err.err.Error())
-		return a.err.status, append(b, '}')
+		return append(b, '}')
 	}
-	b := appendData([]byte(`{"status":"success","data":`), a.data)
+	b := appendData([]byte(`{"status":"success","data":`), a.data, cut)
 	warnings, infos := a.warnings.AsStrings(query, maxNotes, maxNotes)
 	b = appendNotes(b, `,"warnings":`, warnings)
 	b = appendNotes(b, `,"infos":`, infos)
-	return http.StatusOK, append(b, '}')
+	return append(b, '}')
 }
 
 func appendNotes(b []byte, field string, notes []string) []byte {
@@ -49,17 +58,17 @@ func appendNotes(b []byte, field string, notes []string) []byte {
 	return appendStrings(append(b, field...), notes)
 }
 
-func appendData(b []byte, data any) []byte {
+func appendData(b []byte, data any, cut func([]byte) []byte) []byte {
 	switch d := data.(type) {
 	case queryData:
 		b = quote(append(b, `{"resultType":`...), string(d.Type))
-		b = appendValue(append(b, `,"result":`...), d.Result)
+		b = appendValue(append(b, `,"result":`...), d.Result, cut)
 		if d.Stats != nil {
 			b = append(append(b, `,"stats":`...), marshalStats(d.Stats)...)
 		}
 		return append(b, '}')
 	case []labels.Labels:
-		return appendList(b, d, appendLabels)
+		return appendList(b, d, func(b []byte, ls labels.Labels) []byte { return appendLabels(cut(b), ls) })
 	case []string:
 		return appendStrings(b, d)
 	}
@@ -88,12 +97,12 @@ func marshalStats(s *stats.Statistics) []byte {
 	return raw
 }
 
-func appendValue(b []byte, v parser.Value) []byte {
+func appendValue(b []byte, v parser.Value, cut func([]byte) []byte) []byte {
 	switch v := v.(type) {
 	case promql.Vector:
-		return appendList(b, v, appendSample)
+		return appendList(b, v, func(b []byte, s promql.Sample) []byte { return appendSample(cut(b), s) })
 	case promql.Matrix:
-		return appendList(b, v, appendSeries)
+		return appendList(b, v, func(b []byte, s promql.Series) []byte { return appendSeries(cut(b), s) })
 	case promql.Scalar:
 		// A scalar has its own encoding in Prometheus, without exponents.
 		b = append(appendTimeShort(append(b, '['), v.T), `,"`...)
@@ -181,8 +190,12 @@ func appendTime(b []byte, ms int64) []byte {
 
 // appendFloat writes a value as a string, since it may be NaN, +Inf or -Inf.
 func appendFloat(b []byte, v float64) []byte {
+	abs := math.Abs(v)
+	if abs < 1<<53 && abs == math.Trunc(abs) && (v != 0 || !math.Signbit(v)) { // counters: three times as quick
+		return append(strconv.AppendInt(append(b, '"'), int64(v), 10), '"')
+	}
 	format := byte('f')
-	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+	if abs != 0 && (abs < 1e-6 || abs >= 1e21) {
 		format = 'e'
 	}
 	return append(strconv.AppendFloat(append(b, '"'), v, format, -1, 64), '"')

@@ -115,9 +115,9 @@ func serve(f func(*http.Request) answer) http.HandlerFunc {
 		if len(ans.tiers) > 0 {
 			w.Header().Set(tierHeader, strings.Join(ans.tiers, ","))
 		}
-		status, body := encode(ans, r.FormValue("query"))
 		w.Header().Set("Content-Type", "application/json")
-		if err := writeBody(w, r, status, body); err != nil {
+		err := writeBody(w, r, ans.status(), func(cut func([]byte) []byte) []byte { return encode(ans, r.FormValue("query"), cut) })
+		if err != nil {
 			slog.Debug("answer not taken", "component", "promapi", "path", r.URL.Path, "err", err)
 		}
 	}

@@ -2,6 +2,8 @@ package promapi
 
 import (
 	"compress/gzip"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -78,8 +80,15 @@ func TestCompressed(t *testing.T) {
 	_, r := need.Seed(t)
 	h := randomHistoryTo(r, time.Now().Truncate(time.Second), 20*time.Minute)
 	us := ours(t, h.folder(t), tsdb.Options{}).URL
-	for _, path := range []string{"/api/v1/series?match[]=%7Bjob!%3D%22%22%7D", "/federate?match[]=up"} {
-		_, plain := exchange(t, "GET", us+path, "Accept-Encoding", "identity")
+	long := fmt.Sprintf("/api/v1/query_range?query=%%7Bjob!%%3D%%22%%22%%7D&start=%d&end=%d&step=1", time.Now().Add(-19*time.Minute).Unix(), time.Now().Add(-time.Minute).Unix())
+	for _, path := range []string{"/api/v1/series?match[]=%7Bjob!%3D%22%22%7D", "/federate?match[]=up", long} {
+		whole, plain := exchange(t, "GET", us+path, "Accept-Encoding", "identity")
+		if inPieces := whole.ContentLength < 0; inPieces != (path == long) || inPieces != (len(plain) > 2*pieceBytes) {
+			t.Errorf("%s: %d bytes, length told as %d", path, len(plain), whole.ContentLength)
+		}
+		if path == long && !json.Valid([]byte(plain)) {
+			t.Errorf("no JSON: %.300s", plain)
+		}
 		for _, accept := range []string{"gzip", "deflate, gzip;q=0.5", "GZIP"} {
 			res, packed := exchange(t, "GET", us+path, "Accept-Encoding", accept)
 			if res.Header.Get("Content-Encoding") != "gzip" || !strings.Contains(strings.Join(res.Header.Values("Vary"), ","), "Accept-Encoding") {
