@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -150,5 +152,32 @@ func TestNothingIsDeletedElsewhere(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestDeletionIsOnDisk looks at what of the log was synced when a deletion
+// returns: all of it.
+func TestDeletionIsOnDisk(t *testing.T) {
+	t.Parallel()
+	db := open(t, t.TempDir())
+	now := time.Now().UnixMilli()
+	if _, err := db.Append(t.Context(), []Sample{{Labels: labels.FromStrings("__name__", "m", "n", "1"), T: now, V: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Synced(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	synced := map[string]int64{}
+	db.WatchSync(func(path string, size int64) { synced[path] = size })
+	if err := db.Delete(t.Context(), []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "n", "1")}, time.UnixMilli(0), time.UnixMilli(now)); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(filepath.Join(db.options.Dir, "wal", "0*"))
+	if err != nil || len(segments) == 0 {
+		t.Fatal(segments, err)
+	}
+	newest := segments[len(segments)-1]
+	if st, err := os.Stat(newest); err != nil || st.Size() == 0 || synced[newest] != st.Size() {
+		t.Errorf("of %d bytes of the log %d are synced: %v", st.Size(), synced[newest], err)
 	}
 }

@@ -117,24 +117,32 @@ func onDisk(t *testing.T, dir string) (blocks int, samples, tombstones uint64) {
 // (https://github.com/prometheus/prometheus/pull/19689).
 func randomDeletion(r *rand.Rand, h history) request {
 	var kv []string
+	var s labels.Labels
 	for range 1 + r.IntN(2) {
-		s := h.series[r.IntN(len(h.series))]
+		s = h.series[r.IntN(len(h.series))]
 		name, instance := s.Get("__name__"), s.Get("instance")
-		kv = append(kv, "match[]", pick(r,
-			fmt.Sprintf(`{__name__=%q,instance=%q}`, name, instance),
+		one := fmt.Sprintf(`{__name__=%q,instance=%q}`, name, instance)
+		kv = append(kv, "match[]", pick(r, one, one, one, one, one, one,
 			fmt.Sprintf(`{instance=%q,ifName=~"Ethernet.*"}`, instance),
 			fmt.Sprintf(`{__name__=~".+s",instance=~"leaf[%d-6]"}`, 1+r.IntN(6)),
 			fmt.Sprintf(`{instance=%q,le!="",le!="1"}`, instance),
 			`native{instance="leaf1"}`, `custom`, `{__name__="ending",instance=""}`, `nothing`, `{}`))
 	}
-	length := h.to.Sub(h.from)
-	at := func() time.Time { return h.from.Add(time.Duration(r.Int64N(int64(length)+1)) - length/10) }
+	at := func() time.Time { // that of a sample that is deleted, most likely, or just beside
+		for {
+			for _, have := range h.samples[r.IntN(len(h.samples))] {
+				if labels.Equal(have.Labels, s) {
+					return time.UnixMilli(have.T + pick(r, int64(-1), 0, 1))
+				}
+			}
+		}
+	}
 	start, end := at(), at()
 	if end.Before(start) && r.IntN(10) > 0 {
 		start, end = end, start
 	}
 	if r.IntN(5) > 0 {
-		kv = append(kv, "start", pick(r, unix(start), start.UTC().Format(time.RFC3339)))
+		kv = append(kv, "start", pick(r, unix(start), start.UTC().Format(time.RFC3339Nano)))
 	}
 	if r.IntN(5) > 0 {
 		kv = append(kv, "end", pick(r, unix(end), end.UTC().Format(time.RFC3339Nano)))
