@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -43,9 +44,7 @@ func (a *attempts) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	a.codes[id], a.times[id] = append(a.codes[id], got.Code), append(a.times[id], at)
 	a.mu.Unlock()
-	for name, values := range got.Header() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), got.Header())
 	w.WriteHeader(got.Code)
 	_, _ = w.Write(got.Body.Bytes())
 }
