@@ -136,8 +136,9 @@ func (h *held) CompactOOOHead(ctx context.Context) error {
 	return h.with(func(db *tsdb.DB) error { return db.CompactOOOHead(ctx) })
 }
 
+// Delete writes a record of the log, whose failure is what that of a commit is.
 func (h *held) Delete(ctx context.Context, mint, maxt int64, ms ...*labels.Matcher) error {
-	return h.with(func(db *tsdb.DB) error { return db.Delete(ctx, mint, maxt, ms...) })
+	return h.with(func(db *tsdb.DB) error { return h.faults.judge(db.Delete(ctx, mint, maxt, ms...)) })
 }
 
 func (h *held) CleanTombstones() error {

@@ -38,8 +38,10 @@ func (t *tiers) run(ctx context.Context) {
 }
 
 func (t *tiers) locked(ctx context.Context, do func(context.Context) error) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	if err := t.writing.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer t.writing.Release(1)
 	return do(ctx)
 }
 
@@ -60,7 +62,7 @@ func (t *tiers) rollUp(ctx context.Context, least time.Duration) error {
 	var errs []error
 	for i, tier := range t.list {
 		errs = append(errs, t.rollUpTier(ctx, i, least))
-		_, err := tier.Retain(time.UnixMilli(t.oldest(i)), t.keep[i].Bytes)
+		_, err := tier.Retain(ctx, time.UnixMilli(t.oldest(i)), t.keep[i].Bytes)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -129,8 +131,10 @@ func (t *tiers) write(ctx context.Context, i int, r rollup.Range) error {
 }
 
 func (t *tiers) writeNow(ctx context.Context, i int, r rollup.Range) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	if err := t.writing.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer t.writing.Release(1)
 	defer t.begin()()
 	for tries := 1; ; tries++ {
 		err := t.list[i].Write(ctx, r, t.raw.Load().Blocks())

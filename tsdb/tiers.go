@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -13,12 +12,11 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/timestamp"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
+	"golang.org/x/sync/semaphore"
 
 	"nocturne/tsdb/rollup"
 )
@@ -55,8 +53,8 @@ type tiers struct {
 	begin    func() func() // around each block that is written
 
 	// writing holds back a rollup while samples are deleted: it must not write
-	// what it read before.
-	writing sync.Mutex
+	// what it read before. Who waits for it heeds a context.
+	writing *semaphore.Weighted
 
 	mu    sync.Mutex       // guards below
 	empty [][]rollup.Range // of each tier: looked at since Open, without samples
@@ -64,7 +62,8 @@ type tiers struct {
 
 // openTiers opens the tiers and returns what was damaged and set aside.
 func openTiers(o Options, room *room, log *slog.Logger) (*tiers, []string, error) {
-	t := &tiers{log: log, room: room, begin: o.compacting(), rawAge: o.retention(), rawBytes: o.RawBytes, late: cmp.Or(o.OutOfOrder, 30*time.Minute)}
+	t := &tiers{log: log, room: room, begin: o.compacting(), rawAge: o.retention(), rawBytes: o.RawBytes, late: cmp.Or(o.OutOfOrder, 30*time.Minute),
+		writing: semaphore.NewWeighted(1)}
 	var aside []string
 	for _, tier := range []struct {
 		width time.Duration
@@ -221,53 +220,4 @@ func (t *tiers) done(i int) []rollup.Range {
 	all := slices.Concat(t.list[i].Covered(), t.empty[i])
 	slices.SortFunc(all, func(a, b rollup.Range) int { return cmp.Compare(a.From, b.From) })
 	return all
-}
-
-// Delete deletes the samples between from and to, both included, of the series
-// that all matchers match: raw ones, and every bucket that holds any of them.
-// What it frees on disk is freed within the hour, or by CleanTombstones.
-func (db *DB) Delete(ctx context.Context, matchers []*labels.Matcher, from, to time.Time) error {
-	if len(matchers) == 0 {
-		return errors.New("delete samples: no matcher says which")
-	}
-	db.tiers.writing.Lock()
-	defer db.tiers.writing.Unlock()
-	mint, maxt := timestamp.FromTime(from), timestamp.FromTime(to)
-	// The library's head deletes only what came in order; what came late and is
-	// in no block yet would come back with the block.
-	if err := db.inner.CompactOOOHead(ctx); err != nil {
-		return fmt.Errorf("delete samples: write what came late as blocks: %w", err)
-	}
-	if err := markMapped(db.options.Dir); err != nil {
-		return fmt.Errorf("delete samples: %w", err)
-	}
-	if err := db.inner.Delete(ctx, mint, maxt, matchers...); err != nil {
-		return fmt.Errorf("delete samples: %w", err)
-	}
-	for _, tier := range db.tiers.list {
-		if err := tier.Delete(ctx, mint, maxt, matchers...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// CleanTombstones writes all blocks anew that something was deleted from.
-func (db *DB) CleanTombstones(ctx context.Context) error {
-	db.tiers.writing.Lock()
-	defer db.tiers.writing.Unlock()
-	return db.tiers.clean(ctx)
-}
-
-// clean needs writing.
-func (t *tiers) clean(ctx context.Context) error {
-	if err := t.raw.Load().CleanTombstones(); err != nil {
-		return fmt.Errorf("clean raw blocks: %w", err)
-	}
-	for _, tier := range t.list {
-		if err := tier.CleanTombstones(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -36,7 +36,8 @@ func (h *house) remoteWrite() (func(http.ResponseWriter, *http.Request, string),
 		Metadata: func(metric string, kind model.MetricType, help, unit string) {
 			h.metadata.Set(metric, metadata.Metadata{Type: kind, Help: help, Unit: unit})
 		},
-		Log: h.log,
+		ReadOnly: tsdb.ErrReadOnly,
+		Log:      h.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("wire remote write: %w", err)

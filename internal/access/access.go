@@ -64,7 +64,7 @@ const (
 	Ack        Action = "ack"        // acknowledge alerts
 	Run        Action = "run"        // start jobs
 	Configure  Action = "configure"  // inventory, maintenance, credentials
-	Administer Action = "administer" // people and tokens
+	Administer Action = "administer" // people and tokens, deletion of history
 	Write      Action = "write"      // send samples; no person may
 )
 

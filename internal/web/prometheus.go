@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -12,6 +13,9 @@ func (s *Server) prometheus() http.Handler {
 	return promapi.New(promapi.Options{
 		DB: s.History, Metadata: s.Metadata, Targets: s.Collector.Status, Metrics: s.Metrics,
 		Rules: s.Alerts.Rules, Alerts: s.Alerts.Alerts, Interval: s.Interval, Build: s.Build, Started: s.Started,
+		Record: func(ctx context.Context, action string, data any) error {
+			return s.record(ctx, action, "history", data)
+		},
 	})
 }
 

@@ -80,6 +80,8 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /api/v1/write", s.may("write", s.handle(s.write)))
 	prometheus := s.prometheus()
 	mux.Handle("/api/v1/", s.may("view", prometheus))
+	mux.Handle("POST /api/v1/admin/", s.may("administer", prometheus))
+	mux.Handle("PUT /api/v1/admin/", s.may("administer", prometheus))
 	mux.Handle("GET /federate", s.may("view", prometheus))
 	mux.Handle("OPTIONS /api/v1/", prometheus) // asked before a token is sent
 	open("GET /-/healthy", s.healthy)

@@ -53,31 +53,33 @@ func (e *estate) visits() map[string]visit {
 	acts := func(path string, form ...string) visit { return visit{path, form, other, no, other} }
 	rules := func(path string) visit { return visit{path, nil, other, no, ok} }
 	return map[string]visit{
-		"GET /static/":       {"/static/nothing.css", nil, none, none, none},
-		"GET /metrics":       {"/metrics", nil, ok, ok, ok},
-		"GET /healthz":       {"/healthz", nil, ok, ok, ok},
-		"GET /readyz":        {"/readyz", nil, ok, ok, ok},
-		"GET /login":         {"/login", nil, ok, ok, ok},
-		"POST /login":        {"/login", []string{"name", "nobody", "password", "a wrong password"}, who, who, who},
-		"POST /logout":       {"/logout", nil, other, other, other},
-		"GET /setup":         {"/setup?token=x", nil, ok, ok, ok},
-		"POST /setup":        {"/setup", []string{"token", "x", "name", "eve", "password", "long enough", "again", "long enough"}, no, no, no},
-		"POST /theme":        {"/theme", []string{"theme", "light", "back", "/jobs"}, other, other, other},
-		"GET /{$}":           seen("/"),
-		"GET /devices":       seen("/devices"),
-		"/":                  {"/no/such/page", nil, none, none, none},
-		"GET /live":          {"/live", nil, who, ok, ok},
-		"POST /api/v1/write": {"/api/v1/write", nil, who, no, no}, // no person may: TestOnlyTokensWrite
-		"/api/v1/":           {"/api/v1/query?query=1", nil, who, ok, ok},
-		"OPTIONS /api/v1/":   {"/api/v1/query", nil, http.StatusNoContent, http.StatusNoContent, http.StatusNoContent},
-		"GET /federate":      {"/federate?match[]=up", nil, who, ok, ok},
-		"GET /-/healthy":     {"/-/healthy", nil, ok, ok, ok},
-		"GET /-/ready":       {"/-/ready", nil, ok, ok, ok},
-		"GET /racks":         seen("/racks"),
-		"GET /topology":      seen("/topology"),
-		"GET /alerts":        seen("/alerts"),
-		"GET /jobs":          seen("/jobs"),
-		"GET /reports":       seen("/reports"),
+		"GET /static/":        {"/static/nothing.css", nil, none, none, none},
+		"GET /metrics":        {"/metrics", nil, ok, ok, ok},
+		"GET /healthz":        {"/healthz", nil, ok, ok, ok},
+		"GET /readyz":         {"/readyz", nil, ok, ok, ok},
+		"GET /login":          {"/login", nil, ok, ok, ok},
+		"POST /login":         {"/login", []string{"name", "nobody", "password", "a wrong password"}, who, who, who},
+		"POST /logout":        {"/logout", nil, other, other, other},
+		"GET /setup":          {"/setup?token=x", nil, ok, ok, ok},
+		"POST /setup":         {"/setup", []string{"token", "x", "name", "eve", "password", "long enough", "again", "long enough"}, no, no, no},
+		"POST /theme":         {"/theme", []string{"theme", "light", "back", "/jobs"}, other, other, other},
+		"GET /{$}":            seen("/"),
+		"GET /devices":        seen("/devices"),
+		"/":                   {"/no/such/page", nil, none, none, none},
+		"GET /live":           {"/live", nil, who, ok, ok},
+		"POST /api/v1/write":  {"/api/v1/write", nil, who, no, no}, // no person may: TestOnlyTokensWrite
+		"/api/v1/":            {"/api/v1/query?query=1", nil, who, ok, ok},
+		"POST /api/v1/admin/": {"/api/v1/admin/tsdb/clean_tombstones", nil, who, no, http.StatusNoContent},
+		"PUT /api/v1/admin/":  {"/api/v1/admin/tsdb/delete_series?match[]=nothing", nil, who, no, http.StatusNoContent},
+		"OPTIONS /api/v1/":    {"/api/v1/query", nil, http.StatusNoContent, http.StatusNoContent, http.StatusNoContent},
+		"GET /federate":       {"/federate?match[]=up", nil, who, ok, ok},
+		"GET /-/healthy":      {"/-/healthy", nil, ok, ok, ok},
+		"GET /-/ready":        {"/-/ready", nil, ok, ok, ok},
+		"GET /racks":          seen("/racks"),
+		"GET /topology":       seen("/topology"),
+		"GET /alerts":         seen("/alerts"),
+		"GET /jobs":           seen("/jobs"),
+		"GET /reports":        seen("/reports"),
 
 		"GET /device/{id...}":                   seen("/device/device/leaf1"),
 		"GET /rack/{id...}":                     seen("/rack/rack/r01"),
@@ -213,7 +215,7 @@ func TestEveryRouteAsksForItsRight(t *testing.T) {
 			}
 			e.guarded(t, pattern, turn.as, res)
 		}
-		if res := e.crossOrigin(visitAs, method, v); method == http.MethodPost && res.Code != no {
+		if res := e.crossOrigin(visitAs, method, v); changes(method) && res.Code != no {
 			t.Errorf("%s from another site: %d, want 403", pattern, res.Code)
 		}
 	}
@@ -221,6 +223,8 @@ func TestEveryRouteAsksForItsRight(t *testing.T) {
 		t.Errorf("there is no route %q any more", pattern)
 	}
 }
+
+func changes(method string) bool { return method == http.MethodPost || method == http.MethodPut }
 
 // lastly puts those behind that would take something from the others.
 func lastly(pattern string) int {
@@ -230,7 +234,7 @@ func lastly(pattern string) int {
 // crossOrigin sends what a browser sends for a form on another site, with the
 // administrator's cookie.
 func (e *estate) crossOrigin(visitAs func(string, string, visit) *httptest.ResponseRecorder, method string, v visit) *httptest.ResponseRecorder {
-	if method != http.MethodPost {
+	if !changes(method) {
 		return visitAs("ann", http.MethodHead, visit{path: "/healthz"})
 	}
 	r := v.request(method)

@@ -72,25 +72,32 @@ func TestWhatPasses(t *testing.T) {
 	}
 }
 
+// TestRetryAfter meets receivers that say when to come again: one that is
+// asked too much, and one of our own whose disk is full.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
-	r := newFake(t)
-	var asked, again atomic.Int64
-	r.answers(func(w http.ResponseWriter, _ []tsdb.Sample) bool {
-		if asked.CompareAndSwap(0, time.Now().UnixNano()) {
-			w.Header().Set("Retry-After", "2")
-			w.WriteHeader(http.StatusTooManyRequests)
-			return true
-		}
-		again.CompareAndSwap(0, time.Now().UnixNano())
-		return false
-	})
-	h := openHouse(t, t.TempDir(), forward.Receiver{Name: "one", URL: r.URL})
-	want := polls(5, hoursAgo(0.1), hoursAgo(0))
-	h.append(t, want)
-	r.lacks(t, want, 60*time.Second)
-	if d := time.Duration(again.Load() - asked.Load()); d < 2*time.Second {
-		t.Errorf("tried again after %s, the receiver asked for 2 s", d)
+	for _, code := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			t.Parallel()
+			r := newFake(t)
+			var asked, again atomic.Int64
+			r.answers(func(w http.ResponseWriter, _ []tsdb.Sample) bool {
+				if asked.CompareAndSwap(0, time.Now().UnixNano()) {
+					w.Header().Set("Retry-After", "2")
+					w.WriteHeader(code)
+					return true
+				}
+				again.CompareAndSwap(0, time.Now().UnixNano())
+				return false
+			})
+			h := openHouse(t, t.TempDir(), forward.Receiver{Name: "one", URL: r.URL})
+			want := polls(5, hoursAgo(0.1), hoursAgo(0))
+			h.append(t, want)
+			r.lacks(t, want, 60*time.Second)
+			if d := time.Duration(again.Load() - asked.Load()); d < 2*time.Second {
+				t.Errorf("tried again after %s, the receiver asked for 2 s", d)
+			}
+		})
 	}
 }
 

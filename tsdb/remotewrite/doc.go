@@ -21,7 +21,9 @@
 //   - 413, 415: the body is too large, of another type or encoding.
 //   - 500: the store failed; senders try again, and what was stored before the
 //     failure is not stored twice.
-//   - 503 with Retry-After: more requests than may be decoded at once.
+//   - 503 with Retry-After: the store is read-only, as on a full disk, or there
+//     are more requests than may be decoded at once. The specifications have
+//     senders try again after any 5xx.
 //
 // It differs from Prometheus 3.15 in version 1.0 alone, where that drops a
 // whole request for one late sample, and answers 204 where it has left out a

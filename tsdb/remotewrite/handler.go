@@ -27,6 +27,7 @@ const (
 	defaultCache         = 2_000_000
 	slotWait             = 5 * time.Second
 	readWithin           = 30 * time.Second
+	comeAgain            = "5" // seconds
 	turnEvery            = 30 * time.Minute
 	logEvery             = 10 * time.Second
 	// maxRatio is above what a snappy block can say at most: 64 bytes in 3.
@@ -49,7 +50,10 @@ type Options struct {
 	MaxConcurrent int
 	// MaxCached bounds the series whose reference is remembered (2,000,000).
 	MaxCached int
-	Log       *slog.Logger
+	// ReadOnly is in the chain of the errors of Begin and Commit that pass by
+	// themselves. nil: none do.
+	ReadOnly error
+	Log      *slog.Logger
 }
 
 // Handler answers remote-write requests.
@@ -115,6 +119,8 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, sender string) {
 		status, text = http.StatusInternalServerError, err.Error()
 		if no, ok := errors.AsType[*refusal](err); ok {
 			status = no.status
+		} else if h.o.ReadOnly != nil && errors.Is(err, h.o.ReadOnly) {
+			status = http.StatusServiceUnavailable
 		}
 	case out.Rejected > 0 || len(out.Faults) > 0:
 		status, text = http.StatusBadRequest, out.text()
@@ -127,7 +133,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, sender string) {
 		}
 	}
 	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "5")
+		w.Header().Set("Retry-After", comeAgain)
 	}
 	metrics.GetOrCreateCounter(fmt.Sprintf(`nocturne_tsdb_remotewrite_requests_total{version="%d",code="%d"}`, version, status)).Inc()
 	requestSeconds.UpdateDuration(start)

@@ -3,6 +3,7 @@ package remotewrite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -49,22 +50,37 @@ func TestTooManyAtOnce(t *testing.T) {
 }
 
 // broken is a Batch whose store fails at the end.
-type broken struct{ heap }
+type broken struct {
+	heap
+	err error
+}
 
-func (*broken) Commit() (Outcome, error) { return Outcome{Samples: 5}, errors.New("no space left") }
+func (b *broken) Commit() (Outcome, error) { return Outcome{Samples: 5}, b.err }
 
-// TestStoreFailures are answered so that the sender comes again.
+// TestStoreFailures are answered so that the sender comes again, and when.
 func TestStoreFailures(t *testing.T) {
-	for name, begin := range map[string]func(context.Context, string) (Batch, error){
-		"begin":  func(context.Context, string) (Batch, error) { return nil, errors.New("no space left") },
-		"commit": func(context.Context, string) (Batch, error) { return &broken{}, nil },
+	readOnly, lost := errors.New("read-only"), errors.New("no space left")
+	passing := fmt.Errorf("%w: no space left", readOnly)
+	begin := func(err error) func(context.Context, string) (Batch, error) {
+		return func(context.Context, string) (Batch, error) { return nil, err }
+	}
+	commit := func(err error) func(context.Context, string) (Batch, error) {
+		return func(context.Context, string) (Batch, error) { return &broken{err: err}, nil }
+	}
+	for name, c := range map[string]struct {
+		begin  func(context.Context, string) (Batch, error)
+		status int
+		after  string
+	}{
+		"begin": {begin(lost), 500, ""}, "commit": {commit(lost), 500, ""},
+		"begin read-only": {begin(passing), 503, "5"}, "commit read-only": {commit(passing), 503, "5"},
 	} {
-		h, err := New(Options{Begin: begin})
+		h, err := New(Options{Begin: c.begin, ReadOnly: readOnly})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w := post(h); w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "no space left") {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		if w := post(h); w.Code != c.status || w.Header().Get("Retry-After") != c.after || !strings.Contains(w.Body.String(), "no space left") {
+			t.Errorf("%s: %d %v %s", name, w.Code, w.Header(), w.Body)
 		}
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("\x00"))
 		r.Header.Set("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")

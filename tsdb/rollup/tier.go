@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/fileutil"
+	"golang.org/x/sync/semaphore"
 
 	"nocturne/tsdb/folder"
 )
@@ -40,14 +41,15 @@ type Options struct {
 }
 
 // Tier is a folder of blocks of buckets of one width. All methods are safe for
-// concurrent use; those that write wait for each other.
+// concurrent use; those that write wait for each other, or for their context's
+// end.
 type Tier struct {
 	dir   string
 	name  string
 	width int64
 	log   *slog.Logger
 
-	writing sync.Mutex // one writer of the folder at a time
+	writing *semaphore.Weighted // one writer of the folder at a time
 
 	mu     sync.RWMutex // guards below
 	blocks []*tsdb.Block
@@ -56,7 +58,7 @@ type Tier struct {
 // Open opens the tier in o.Dir. It removes what a writer that was killed left.
 func Open(o Options) (*Tier, error) {
 	name := Name(o.Width)
-	t := &Tier{dir: o.Dir, name: name, width: o.Width.Milliseconds(), log: cmp.Or(o.Log, slog.Default()).With("tier", name)}
+	t := &Tier{dir: o.Dir, name: name, width: o.Width.Milliseconds(), log: cmp.Or(o.Log, slog.Default()).With("tier", name), writing: semaphore.NewWeighted(1)}
 	if o.Width < time.Second {
 		return nil, fmt.Errorf("open tier %s: buckets of %s", o.Dir, o.Width)
 	}
@@ -227,9 +229,11 @@ func (t *Tier) counter(what string) *metrics.Counter {
 
 // Retain deletes the blocks that end before the time oldest and, oldest first,
 // those beyond maxBytes; no limit if that is 0. It returns how many.
-func (t *Tier) Retain(oldest time.Time, maxBytes int64) (int, error) {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+func (t *Tier) Retain(ctx context.Context, oldest time.Time, maxBytes int64) (int, error) {
+	if err := t.writing.Acquire(ctx, 1); err != nil {
+		return 0, fmt.Errorf("delete old blocks of tier %s: wait for its writer: %w", t.name, err)
+	}
+	defer t.writing.Release(1)
 	gone := map[ulid.ULID]bool{}
 	var size int64
 	for _, b := range slices.Backward(t.list()) {
@@ -251,8 +255,10 @@ func (t *Tier) Retain(oldest time.Time, maxBytes int64) (int, error) {
 // Delete deletes the buckets of the series that match and that have any time
 // between mint and maxt, both included, in Unix milliseconds.
 func (t *Tier) Delete(ctx context.Context, mint, maxt int64, ms ...*labels.Matcher) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	if err := t.writing.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("delete from tier %s: wait for its writer: %w", t.name, err)
+	}
+	defer t.writing.Release(1)
 	first, last := endOf(mint, t.width)-1, endOf(maxt, t.width)
 	for _, b := range t.list() {
 		if !b.OverlapsClosedInterval(first, last) {
@@ -267,8 +273,10 @@ func (t *Tier) Delete(ctx context.Context, mint, maxt int64, ms ...*labels.Match
 
 // CleanTombstones writes the blocks that something was deleted from anew.
 func (t *Tier) CleanTombstones(ctx context.Context) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	if err := t.writing.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("clean tier %s: wait for its writer: %w", t.name, err)
+	}
+	defer t.writing.Release(1)
 	for _, b := range t.list() {
 		if b.Meta().Stats.NumTombstones == 0 {
 			continue

@@ -47,8 +47,10 @@ func (t *Tier) Written(r Range) Range {
 // The raw blocks must hold all samples of r that there are; their folders may
 // go away meanwhile.
 func (t *Tier) Write(ctx context.Context, r Range, raw []*tsdb.Block) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	if err := t.writing.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("roll up %s: wait for its writer: %w", t.name, err)
+	}
+	defer t.writing.Release(1)
 	if err := t.write(ctx, r, raw); err != nil {
 		t.counter("failures").Inc()
 		return fmt.Errorf("roll up %s from %s to %s: %w", t.name, at(r.From), at(r.To), err)
@@ -173,8 +175,10 @@ var mergeBuckets = [...]int64{288, 2880}
 // Merge joins blocks of spans that the tier has passed, one span a call, and
 // says whether it found any.
 func (t *Tier) Merge(ctx context.Context) (bool, error) {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	if err := t.writing.Acquire(ctx, 1); err != nil {
+		return false, fmt.Errorf("merge blocks of tier %s: wait for its writer: %w", t.name, err)
+	}
+	defer t.writing.Release(1)
 	blocks := t.list()
 	for _, n := range mergeBuckets {
 		if group := mergeable(blocks, n*t.width); group != nil {

@@ -8,6 +8,7 @@
 //	rules alerts alertmanagers                          from the engine of alerts
 //	status/buildinfo runtimeinfo config flags tsdb      of the program, without secrets
 //	/federate                                           the last samples, in exposition formats
+//	admin/tsdb/delete_series clean_tombstones           change the history, and leave entries in the ledger
 //
 // What is bounded: the time, the samples in memory, the samples read and the
 // number of queries (by tsdb), the points of a range query, the body of a form.

@@ -36,6 +36,11 @@ type Options struct {
 	Interval func() (poll, eval time.Duration) // the usual ones, for status/config
 	Build    string                            // our own version
 	Started  time.Time
+
+	// Record notes in the ledger what is changed in the history, in the name of
+	// whom ctx knows. Whoever may ask the paths under admin/ is the caller's to
+	// say. nil: nothing is changed by this API.
+	Record func(ctx context.Context, action string, data any) error
 }
 
 type api struct {
@@ -91,6 +96,17 @@ func New(o Options) http.Handler {
 	} {
 		mux.HandleFunc("GET /api/v1/"+path, serve(f))
 		mux.HandleFunc("OPTIONS /api/v1/"+path, preflight)
+	}
+	for path, f := range map[string]func(*http.Request) answer{
+		"delete_series":    a.deleteSeries,
+		"clean_tombstones": a.cleanTombstones,
+	} {
+		if o.Record == nil {
+			f = disabled
+		}
+		mux.HandleFunc("POST /api/v1/admin/tsdb/"+path, serve(f))
+		mux.HandleFunc("PUT /api/v1/admin/tsdb/"+path, serve(f))
+		mux.HandleFunc("OPTIONS /api/v1/admin/tsdb/"+path, preflight)
 	}
 	mux.HandleFunc("GET /federate", a.federate)
 	return mux

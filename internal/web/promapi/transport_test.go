@@ -46,7 +46,7 @@ func TestMethodsAndOrigins(t *testing.T) {
 	_, r := need.Seed(t)
 	dir := randomHistoryTo(r, time.Now().Add(-time.Hour).Truncate(time.Minute), 5*time.Minute).folder(t)
 	us, them := ours(t, dir, tsdb.Options{}).URL, peer(t, dir, outOfOrder)
-	for _, path := range []string{"query", "query_range", "series", "labels", "label/a/values", "metadata", "targets", "rules", "status/tsdb", "status/buildinfo", "format_query"} {
+	for _, path := range []string{"query", "query_range", "series", "labels", "label/a/values", "metadata", "targets", "rules", "status/tsdb", "status/buildinfo", "format_query", "admin/tsdb/delete_series", "admin/tsdb/clean_tombstones"} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
 			want, wantBody := exchange(t, method, them+"/api/v1/"+path, "Origin", "http://elsewhere")
 			got, gotBody := exchange(t, method, us+"/api/v1/"+path, "Origin", "http://elsewhere")
