@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
+
+	"nocturne/internal/need"
 )
 
 func open(t *testing.T, dir string) *DB {
@@ -31,15 +33,6 @@ func reopen(t *testing.T, db *DB, dir string) *DB {
 		t.Fatal(err)
 	}
 	return open(t, dir)
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not in 20 s: %s", what)
-		}
-	}
 }
 
 func appendAll(t *testing.T, db *DB, s ...Sample) AppendResult {
@@ -124,7 +117,7 @@ func TestFailedSyncStopsAcknowledging(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- db.Run(ctx) }()
-	eventually(t, "Run's sync fails", func() bool { return db.Stats().SyncErr != nil })
+	need.Until(t, "Run's sync fails", func() bool { return db.Stats().SyncErr != nil })
 	cancel()
 	if err := <-ended; err != nil {
 		t.Fatalf("Run: %v, want it to go on without samples", err)

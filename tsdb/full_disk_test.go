@@ -166,7 +166,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the reserve is made", func() bool { return db.room.reserved() == o.MinFree })
+	need.Until(t, "the reserve is made", func() bool { return db.room.reserved() == o.MinFree })
 	d.fill(t, 5<<20)
 	for err == nil {
 		err = w.append(t, db)
@@ -196,11 +196,11 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("append on a full disk: %v", err)
 	}
 	d.free(t)
-	eventually(t, "samples are taken again", func() bool { return w.append(t, db) == nil })
+	need.Until(t, "samples are taken again", func() bool { return w.append(t, db) == nil })
 	if err := db.Stats().ReadOnly; err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the reserve is whole again", func() bool { return db.room.reserved() == o.MinFree })
+	need.Until(t, "the reserve is whole again", func() bool { return db.room.reserved() == o.MinFree })
 	stop()
 	db = reopenWith(t, db, o)
 	w.check(t, db)
@@ -247,7 +247,7 @@ func TestFailedLogWrites(t *testing.T) {
 			w.check(t, db)
 			d.free(t)
 		}
-		eventually(t, "samples are taken again", func() bool { return w.append(t, db) == nil })
+		need.Until(t, "samples are taken again", func() bool { return w.append(t, db) == nil })
 		w.check(t, db)
 	}
 	if broke == 0 {
@@ -339,7 +339,7 @@ func TestSyncWithoutRoom(t *testing.T) {
 	w.check(t, db)
 	stop := running(t, db)
 	defer stop()
-	eventually(t, "samples are taken again", func() bool { return w.append(t, db) == nil })
+	need.Until(t, "samples are taken again", func() bool { return w.append(t, db) == nil })
 	if err := db.Synced(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -86,11 +86,6 @@ func (c LimitsConfig) validate(f *faults) {
 	}
 }
 
-// LiveConfig bounds the window of one-second points.
-type LiveConfig struct {
-	MaxSeries int `yaml:"max_series"`
-}
-
 // CollectorConfig holds what targets do not say themselves.
 type CollectorConfig struct {
 	Local       bool          `yaml:"local"`    // monitor this machine
@@ -207,7 +202,7 @@ func DefaultConfig() Config {
 			Tiers:    defaultTiers,
 			MaxAhead: model.Duration(10 * time.Minute),
 			Limits:   LimitsConfig{Series: 2_000_000, SeriesPerSource: 500_000, Labels: 64, LabelNameLength: 1024, LabelValueLength: 4096}},
-		Live:       LiveConfig{MaxSeries: 500},
+		Live:       LiveConfig{MaxSeries: 500, MaxBytes: 64 << 20},
 		Collector:  CollectorConfig{Local: true, Interval: 15 * time.Second, Timeout: 10 * time.Second, Concurrency: 64},
 		Automation: AutomationConfig{GlobalSlots: 256},
 		Alerting:   AlertingConfig{Interval: 15 * time.Second},
@@ -293,9 +288,7 @@ func (c *Config) validate(file string) error {
 	}
 	c.History.Limits.validate(f)
 	c.History.validateTiers(f)
-	if c.Live.MaxSeries < 1 {
-		f.add("live.max_series", "must be at least 1")
-	}
+	c.Live.validate(f)
 	if c.Collector.Concurrency < 1 {
 		f.add("collector.concurrency", "must be at least 1")
 	}

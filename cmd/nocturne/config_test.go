@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"nocturne/internal/secret"
+	"nocturne/tsdb/live"
 )
 
 func writeConfig(t *testing.T, text string) string {
@@ -56,6 +57,9 @@ func TestConfigFaults(t *testing.T) {
 	f("automation:\n  regions:\n  - {name: a, prefixes: [10.0.0.0/99]}\n", ":3: automation.regions[0].prefixes[0]")
 	f("automation:\n  regions:\n  - {name: a, prefixes: [10.0.0.0/8]}\n  - {name: a, prefixes: [11.0.0.0/8], slots: -1}\n", `automation.regions[1].name: "a" stands here twice`, "automation.regions[1].slots")
 	f("live: {max_series: -1}\n", "live.max_series")
+	f("live: {max_bytes: 100KB}\n", "live.max_bytes: 100000 bytes are under 1MiB")
+	f("live: {max_bytes: 0}\n", "live.max_bytes")
+	f("live: {max_bytes: plenty}\n", ":1: live.max_bytes", "no amount of storage")
 	f("targets:\n  linux:\n  - {name: localhost, address: h, credential: c}\n", `targets.linux[0].name: "localhost" is the name of this machine`)
 	f("history: {retention: 5m}\n", "history.retention")
 	f("history: {remote: {}}\n", "history.remote.url: is missing")
@@ -68,6 +72,20 @@ func TestConfigFaults(t *testing.T) {
 	f("credentials:\n- {name: c, http: {user: u, password: p, token: t}}\n", "credentials[0].http")
 	f("history: {max_ahead: 0s, limits: {series: 0, labels: -1}}\n", "history.max_ahead", "history.limits.series: must", "history.limits.labels: must")
 	f("listen: [\n", ":")
+}
+
+// TestLiveConfig says how the live window is bounded, and by default.
+func TestLiveConfig(t *testing.T) {
+	for text, want := range map[string]live.Options{
+		"": {MaxSeries: 500, MaxBytes: 64 << 20},
+		"live: {max_series: 2000, max_bytes: 256MiB}\n": {MaxSeries: 2000, MaxBytes: 256 << 20},
+		"live: {max_bytes: 20MB}\n":                     {MaxSeries: 500, MaxBytes: 20_000_000},
+	} {
+		c, err := LoadConfig(writeConfig(t, text))
+		if got := c.Live.options(); err != nil || got != want {
+			t.Errorf("%q: %+v, %v, want %+v", text, got, err, want)
+		}
+	}
 }
 
 func TestConfigKeepsSecrets(t *testing.T) {

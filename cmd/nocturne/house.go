@@ -128,7 +128,7 @@ func (h *house) openStores() (err error) {
 	}
 	h.onClose("history", h.history.Close)
 	h.metadata = new(tsdb.Metadata)
-	if h.live, err = live.New(live.Options{MaxSeries: h.cfg.Live.MaxSeries}); err != nil {
+	if h.live, err = live.New(h.cfg.Live.options()); err != nil {
 		return fmt.Errorf("open live window: %w", err)
 	}
 	if h.graph, err = inventory.Open(h.state); err != nil {

@@ -7,9 +7,11 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"nocturne/internal/need"
 )
 
 func TestRemoteWriteFaults(t *testing.T) {
@@ -81,21 +83,19 @@ collector: {interval: 1s, timeout: 800ms}
 		t.Fatal(err)
 	}
 	cfg.Data = filepath.Join(t.TempDir(), "data")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx, cancel := context.WithCancel(t.Context())
+	up, served := make(chan *house, 1), make(chan error, 1)
 	var said strings.Builder
-	err = serve(ctx, cfg, &said, func(h *house) {
-		go func() {
-			defer cancel()
-			for ctx.Err() == nil {
-				if s := h.forward.Status()[0]; s.Sent > 0 && s.Dropped > 0 {
-					return
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		}()
-	})
-	if err != nil || good.Load() == 0 || bad.Load() != 0 {
+	go func() { served <- serve(ctx, cfg, &said, func(h *house) { up <- h }) }()
+	end := sync.OnceValue(func() error { cancel(); return <-served })
+	defer func() { _ = end() }()
+	select {
+	case h := <-up:
+		need.Until(t, "samples are sent, and others dropped", func() bool { s := h.forward.Status()[0]; return s.Sent > 0 && s.Dropped > 0 })
+	case err := <-served:
+		served <- err
+	}
+	if err := end(); err != nil || good.Load() == 0 || bad.Load() != 0 {
 		t.Errorf("%d requests with the token, %d without: %v", good.Load(), bad.Load(), err)
 	}
 }

@@ -9,20 +9,23 @@ import (
 const (
 	pickEvery = time.Minute
 	pickAgain = 5 * time.Second // where nothing was there to choose from
-	// feedBack is how far a feed looks back each second: what came late and
-	// what has to settle still finds its place.
+	// drawEvery is the pace of a feed: how often its panels are drawn at most.
+	drawEvery = time.Second
+	// feedBack is how far a drawing looks back behind the last one: what came
+	// late and what has to settle still finds its place.
 	feedBack = 12 * time.Second
 )
 
 // feed draws the panels of one item by the second, for all streams that look
-// at it. The hub's mutex guards clients; the rest belongs to runCharts.
+// at it. The hub's mutex guards clients; the rest belongs to follow.
 type feed struct {
 	item    string
 	clients map[*client]struct{}
-	release func() // of the live window
+	release func() // ends follow
 
 	plots  []plot
 	pickAt time.Time        // when to choose the plots anew
+	drawn  time.Time        // up to where
 	last   map[string]int64 // the newest point told, by panel and key
 }
 
@@ -35,9 +38,12 @@ func (h *hub) watch(item string, c *client) {
 		if target == "" || !slices.ContainsFunc(panelsOf(item), func(p panel) bool { return p.Live && h.s.selectorOf(item, p.Job) != "" }) {
 			return
 		}
-		f = &feed{item: item, clients: map[*client]struct{}{}, last: map[string]int64{}}
-		f.release = h.s.Live.Watch(context.Background(), target) // until unwatch
+		news, leave := h.s.Live.Watch(target)
+		ctx, cancel := context.WithCancel(context.Background()) // until unwatch
+		f = &feed{item: item, clients: map[*client]struct{}{}, drawn: time.Now(), last: map[string]int64{}}
+		f.release = func() { cancel(); leave() }
 		h.feeds[item] = f
+		h.followers.Go(func() { h.follow(ctx, f, news) })
 	}
 	f.clients[c] = struct{}{}
 }
@@ -56,46 +62,42 @@ func (h *hub) unwatch(item string, c *client) {
 	}
 }
 
-// runCharts draws all feeds each second, beside the states so that neither
-// waits for the other.
-func (h *hub) runCharts(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
+// follow draws a feed at the news that its target has new points, until it is
+// released. What comes faster than the pace is drawn together.
+func (h *hub) follow(ctx context.Context, f *feed, news <-chan int64) {
+	pace := time.NewTicker(h.pace)
+	defer pace.Stop()
+	for newest := range news {
+		h.draw(ctx, f, time.UnixMilli(newest))
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			for _, f := range h.allFeeds() {
-				h.draw(ctx, f, now)
-			}
-			chartSeconds.UpdateDuration(now)
+		case <-pace.C:
 		}
 	}
 }
 
-func (h *hub) allFeeds() []*feed {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	out := make([]*feed, 0, len(h.feeds))
-	for _, f := range h.feeds {
-		out = append(out, f)
-	}
-	return out
-}
-
-// draw sends the points of an item that are new. A second is drawn one second
-// later, when its samples are here.
-func (h *hub) draw(ctx context.Context, f *feed, now time.Time) {
+// draw sends the points of an item that are new. The samples of a poll come at
+// once, so that all seconds up to the newest sample are whole. They are read
+// from where the last drawing ended, however long ago that was.
+func (h *hub) draw(ctx context.Context, f *feed, newest time.Time) {
+	h.drawing.Lock()
+	defer h.drawing.Unlock()
+	now := time.Now()
+	defer chartSeconds.UpdateDuration(now)
 	if !now.Before(f.pickAt) {
 		f.plots, f.pickAt = h.plots(ctx, f.item, now), now.Add(pickEvery)
 		if slices.ContainsFunc(f.plots, plot.empty) {
 			f.pickAt = now.Add(pickAgain)
 		}
 	}
-	to := now.Add(-time.Second)
+	if now.Before(newest) {
+		newest = now // one ahead of the clock does not hide the others
+	}
+	back := feedBack + min(max(0, newest.Sub(f.drawn)), liveSpan)
+	f.drawn = newest
 	for _, p := range f.plots {
-		series, err := h.s.fine(ctx, p, to.Add(-feedBack), to)
+		series, err := h.s.fine(ctx, p, newest.Add(-back), newest)
 		if err != nil {
 			if ctx.Err() == nil {
 				h.s.log.Error("draw live points", "item", f.item, "panel", p.Name, "err", err)
@@ -128,7 +130,9 @@ func (h *hub) plots(ctx context.Context, item string, now time.Time) []plot {
 		}
 		made, err := h.s.plotOf(ctx, item, p, now.Add(-spans["hour"]), now)
 		if err != nil {
-			h.s.log.Error("choose what to draw", "item", item, "panel", p.Name, "err", err)
+			if ctx.Err() == nil {
+				h.s.log.Error("choose what to draw", "item", item, "panel", p.Name, "err", err)
+			}
 			continue
 		}
 		out = append(out, made)

@@ -36,6 +36,10 @@ type hub struct {
 	s    *Server
 	wake chan struct{} // of capacity 1: somebody waits for a snap
 	done chan struct{} // closed when run has ended
+	pace time.Duration // of the feeds, see drawEvery
+
+	followers sync.WaitGroup // of feeds
+	drawing   sync.Mutex     // one feed draws at a time: charts take one core at most
 
 	mu      sync.Mutex // guards below
 	closed  bool
@@ -77,15 +81,12 @@ type board struct {
 }
 
 func newHub(s *Server) *hub {
-	return &hub{s: s, wake: make(chan struct{}, 1), done: make(chan struct{}), clients: map[*client]struct{}{}, feeds: map[string]*feed{}}
+	return &hub{s: s, wake: make(chan struct{}, 1), done: make(chan struct{}), pace: drawEvery, clients: map[*client]struct{}{}, feeds: map[string]*feed{}}
 }
 
 // run feeds the streams until ctx ends; then all of them end.
 func (h *hub) run(ctx context.Context) error {
 	defer h.close()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() { h.runCharts(ctx) })
 	tick, beat := time.NewTicker(statusEvery), time.NewTicker(beatEvery)
 	defer tick.Stop()
 	defer beat.Stop()
@@ -111,15 +112,17 @@ func (h *hub) beat(now time.Time) map[string]any {
 	return map[string]any{"t": seconds(now), "seq": h.board.seq, "asOf": h.asOf(), "readOnly": h.s.readOnlyWord()}
 }
 
+// close ends all streams and waits for those who draw for them.
 func (h *hub) close() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.closed = true
 	close(h.done)
 	for _, f := range h.feeds {
 		f.release()
 	}
 	clear(h.feeds)
+	h.mu.Unlock()
+	h.followers.Wait()
 }
 
 var (

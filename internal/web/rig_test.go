@@ -27,6 +27,7 @@ import (
 	"nocturne/internal/access"
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
+	"nocturne/internal/need"
 	"nocturne/internal/secret"
 	"nocturne/internal/state"
 	"nocturne/tsdb"
@@ -314,16 +315,7 @@ func (r *rig) ready() *rig {
 // until waits for a condition that other goroutines bring about.
 func (r *rig) until(what string, holds func() bool) {
 	r.t.Helper()
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline:
-			r.t.Fatalf("after 30 s it is not so that %s", what)
-		case <-tick.C:
-		}
-	}
+	need.Until(r.t, what, holds)
 }
 
 // ask sends a request with a token and returns status and body.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"nocturne/internal/access"
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
+	"nocturne/internal/need"
 	"nocturne/internal/state"
 	"nocturne/tsdb"
 	"nocturne/tsdb/live"
@@ -336,16 +338,12 @@ func (e *estate) run() *estate {
 // until waits for a condition that other goroutines bring about.
 func (e *estate) until(what string, holds func() bool) {
 	e.t.Helper()
-	deadline := time.After(2 * time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline:
-			e.t.Fatalf("after two minutes it is not so that %s", what)
-		case <-tick.C:
+	need.Within(e.t, 2*time.Minute, func() error {
+		if !holds() {
+			return errors.New(what)
 		}
-	}
+		return nil
+	})
 }
 
 // do sends a request as somebody; "" is nobody.

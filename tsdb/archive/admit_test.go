@@ -12,6 +12,7 @@ import (
 
 	library "github.com/prometheus/prometheus/tsdb"
 
+	"nocturne/internal/need"
 	"nocturne/tsdb/archive"
 )
 
@@ -111,13 +112,5 @@ func TestAdmitBesideAServer(t *testing.T) {
 	if err != nil || a.Blocks == 0 {
 		t.Fatalf("%+v, %v", a, err)
 	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(30 * time.Second); len(readAll(t, db)) != childSeries; {
-		select {
-		case <-tick.C:
-		case <-end:
-			t.Fatal("the admitted blocks are not seen")
-		}
-	}
+	need.Until(t, "the admitted blocks are seen", func() bool { return len(readAll(t, db)) == childSeries })
 }

@@ -20,6 +20,7 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/prometheus/prometheus/util/compression"
 
+	"nocturne/internal/need"
 	"nocturne/tsdb"
 	"nocturne/tsdb/forward"
 )
@@ -133,7 +134,7 @@ func (f *fake) count() int {
 // lacks waits until every sample has come, and fails with what has not.
 func (f *fake) lacks(t testing.TB, want []tsdb.Sample, within time.Duration) {
 	t.Helper()
-	eventually(t, within, func() error {
+	need.Within(t, within, func() error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		missing := 0
@@ -150,21 +151,6 @@ func (f *fake) lacks(t testing.TB, want []tsdb.Sample, within time.Duration) {
 		}
 		return nil
 	})
-}
-
-func eventually(t testing.TB, within time.Duration, ok func() error) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := ok()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %s: %v", within, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }
 
 // house is a store with a forwarder.
@@ -228,7 +214,7 @@ func (h *house) append(t testing.TB, list []tsdb.Sample) {
 		before := segments(t, h.db.LogDir())
 		h.appendAll(t, list[:n])
 		list = list[n:]
-		eventually(t, 10*time.Second, func() error {
+		need.Within(t, 10*time.Second, func() error {
 			if now := segments(t, h.db.LogDir()); !h.young && slices.Max(now) == slices.Max(before) {
 				return errors.New("the head was not cut")
 			}

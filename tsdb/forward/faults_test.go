@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"nocturne/internal/need"
 	"nocturne/tsdb"
 	"nocturne/tsdb/forward"
 )
@@ -62,7 +63,7 @@ func TestWhatPasses(t *testing.T) {
 			want := polls(5, hoursAgo(0.1), hoursAgo(0))
 			h.append(t, want)
 			r.lacks(t, want, 60*time.Second)
-			eventually(t, 5*time.Second, func() error {
+			need.Within(t, 5*time.Second, func() error {
 				if s := h.f.Status()[0]; s.Refused != 0 || s.Retries < 2 || s.LastError == "" || s.Failing || int(s.Sent) != len(want) {
 					return fmt.Errorf("status %+v", s)
 				}
@@ -126,7 +127,7 @@ func TestOneBadSample(t *testing.T) {
 	}
 	h.append(t, all)
 	r.lacks(t, good, 60*time.Second)
-	eventually(t, 5*time.Second, func() error {
+	need.Within(t, 5*time.Second, func() error {
 		if s := h.f.Status()[0]; s.Refused != 3 || s.Sent != 997 || !strings.Contains(s.LastError, "out of order") || s.Retries != 0 {
 			return fmt.Errorf("status %+v", s)
 		}
@@ -142,7 +143,7 @@ func TestNothingIsTaken(t *testing.T) {
 	h := openHouse(t, t.TempDir(), forward.Receiver{Name: "one", URL: r.URL, MaxSamples: 100, Shards: 1})
 	want := polls(50, hoursAgo(0.1), hoursAgo(0))
 	h.append(t, want)
-	eventually(t, 20*time.Second, func() error {
+	need.Within(t, 20*time.Second, func() error {
 		if s := h.f.Status()[0]; int(s.Refused) != len(want) || s.Lag != 0 {
 			return fmt.Errorf("status %+v", s)
 		}
@@ -170,7 +171,7 @@ func TestUnwelcome(t *testing.T) {
 			h := openHouse(t, dir, to)
 			want := polls(5, hoursAgo(0.1), hoursAgo(0))
 			h.append(t, want)
-			eventually(t, 10*time.Second, func() error {
+			need.Within(t, 10*time.Second, func() error {
 				if s := h.f.Status()[0]; !s.Failing || !strings.Contains(s.LastError, fmt.Sprint(code)) || s.Refused+s.Sent != 0 {
 					return fmt.Errorf("status %+v", s)
 				}
@@ -217,7 +218,7 @@ func TestPartialWrite(t *testing.T) {
 	})
 	h := openHouse(t, t.TempDir(), forward.Receiver{Name: "one", URL: r.URL, Protocol: forward.Protocol2})
 	h.append(t, polls(10, hoursAgo(0.1), hoursAgo(0)))
-	eventually(t, 10*time.Second, func() error {
+	need.Within(t, 10*time.Second, func() error {
 		s := h.f.Status()[0]
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/model/value"
 
+	"nocturne/internal/need"
 	"nocturne/internal/secret"
 	"nocturne/tsdb"
 	"nocturne/tsdb/forward"
@@ -118,7 +119,7 @@ func TestBehindTheLog(t *testing.T) {
 	if r.count() != len(all) {
 		t.Errorf("%d samples came, %d were sent", r.count(), len(all))
 	}
-	eventually(t, 10*time.Second, func() error {
+	need.Within(t, 10*time.Second, func() error {
 		if s := h.f.Status()[0]; s.Lag != 0 || !s.CatchUpFrom.IsZero() || s.Failing {
 			return fmt.Errorf("status %+v", s)
 		}
@@ -197,7 +198,7 @@ func TestLagOfAReceiverThatNeverAnswered(t *testing.T) {
 	ctx, cancel := startContext(t)
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
-	eventually(t, 10*time.Second, func() error {
+	need.Within(t, 10*time.Second, func() error {
 		if s := f.Status()[0]; !s.Failing {
 			return fmt.Errorf("not failing: %+v", s)
 		}

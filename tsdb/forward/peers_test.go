@@ -88,7 +88,7 @@ func (p *peer) start(t testing.TB) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	eventually(t, 30*time.Second, func() error {
+	need.Within(t, 30*time.Second, func() error {
 		resp, err := http.Get("http://" + p.addr + p.ready)
 		if err != nil {
 			return err
@@ -209,7 +209,7 @@ func (p *peer) holdsAtLeast(t testing.TB, want, may []tsdb.Sample, within time.D
 			all[key{s.Labels.String(), s.T}] = s.V
 		}
 	}
-	eventually(t, within, func() error {
+	need.Within(t, within, func() error {
 		got := p.read(t, p)
 		for k, g := range got {
 			if v, ok := all[k]; !ok || math.Abs(g-v) > p.rounding*math.Abs(v) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"nocturne/internal/need"
 	"nocturne/tsdb/forward"
 )
 
@@ -50,7 +51,7 @@ func TestSixHours(t *testing.T) {
 	more := polls(n, hoursAgo(5.5), hoursAgo(3))
 	h.append(t, more)
 	h.truncated(t, had)
-	eventually(t, 30*time.Second, func() error { // a request may be under way
+	need.Within(t, 30*time.Second, func() error { // a request may be under way
 		if s := h.f.Status(); !s[0].Failing || !s[1].Failing || s[0].Lag < 5*time.Hour {
 			return fmt.Errorf("with dead receivers: %+v", s)
 		}
@@ -84,7 +85,7 @@ func TestSixHours(t *testing.T) {
 func (h *house) settled(t testing.TB) {
 	t.Helper()
 	_, newest, _ := h.db.Bounds()
-	eventually(t, 60*time.Second, func() error {
+	need.Within(t, 60*time.Second, func() error {
 		for _, s := range h.f.Status() {
 			if s.Lag != 0 || !s.CatchUpFrom.IsZero() || s.Failing || s.Position.UnixMilli() < newest {
 				return fmt.Errorf("not settled: %+v", s)

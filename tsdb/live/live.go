@@ -29,8 +29,6 @@ import (
 )
 
 const (
-	// backlog is how many appends a subscriber may lag before it loses them.
-	backlog = 16
 	// pointBytes is what a point takes in a storage, seriesBytes what a series
 	// takes there beforehand, chunkBytes what a packed chunk takes besides its
 	// content; TestMemoryIsBounded holds them against the heap.
@@ -44,7 +42,6 @@ var (
 	refusedFull = metrics.GetOrCreateCounter(`nocturne_tsdb_live_points_refused_total{reason="series_cap"}`)
 	refusedBig  = metrics.GetOrCreateCounter(`nocturne_tsdb_live_points_refused_total{reason="memory_cap"}`)
 	evicted     = metrics.GetOrCreateCounter(`nocturne_tsdb_live_keys_evicted_total`)
-	lagged      = metrics.GetOrCreateCounter(`nocturne_tsdb_live_subscriber_losses_total`)
 )
 
 // Options bound a Window. Zero values mean the defaults.
@@ -86,39 +83,31 @@ type Window struct {
 	points int    // held, over all keys
 	held   int    // bytes of memory for points, about
 	clock  uint64 // counts Watch calls, to order them
+	reads  uint64
 }
 
 // record is one key: who looks at it and what came in.
 type record struct {
-	watchers    int
-	watched     uint64 // the latest Watch
-	subscribers map[chan Update]struct{}
-	data        generations
-}
-
-// Update is what one Append brought to a key.
-type Update struct {
-	Key    string
-	Points []Point // shared with other subscribers: not to be changed
-	// Lost is how many updates the subscriber lost just before this one since
-	// it did not keep up. What they brought is in the window, see Select.
-	Lost int
+	watchers map[chan int64]struct{} // with their news
+	watched  uint64                  // the latest Watch
+	data     generations
 }
 
 // Stats say what a window holds.
 type Stats struct {
 	Keys, Watched  int
 	Series, Points int
-	Bytes          int // of memory, about
+	Bytes          int    // of memory, about
+	Reads          uint64 // how often Select was asked, by queries too
 }
 
 // Stats returns the present figures.
 func (w *Window) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := Stats{Keys: len(w.keys), Series: w.series, Points: w.points, Bytes: w.bytes()}
+	s := Stats{Keys: len(w.keys), Series: w.series, Points: w.points, Bytes: w.bytes(), Reads: w.reads}
 	for _, r := range w.keys {
-		if r.watchers > 0 {
+		if len(r.watchers) > 0 {
 			s.Watched++
 		}
 	}
@@ -164,26 +153,26 @@ func (w *Window) trim(now time.Time) {
 	}
 }
 
-// Watch marks a key as watched until the returned function is called or ctx
-// ends. Its points are evicted after those of keys watched less recently.
-func (w *Window) Watch(ctx context.Context, key string) func() {
+// Watch marks a key as watched, and subscribes to it, until release is called,
+// which closes news. After each Append that kept points of the key, news has
+// the time of the newest, in Unix milliseconds. A reader that is slow finds the
+// latest news alone and loses nothing by it: the points are in the window, see
+// Select. They are evicted after those of keys watched less recently.
+func (w *Window) Watch(key string) (news <-chan int64, release func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.record(key)
 	w.clock++
 	r.watched = w.clock
-	r.watchers++
-	var once sync.Once
-	release := func() {
-		once.Do(func() {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			r.watchers--
-			w.forget(key, r)
-		})
-	}
-	stop := context.AfterFunc(ctx, release)
-	return func() { stop(); release() }
+	ch := make(chan int64, 1)
+	r.watchers[ch] = struct{}{}
+	return ch, sync.OnceFunc(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(r.watchers, ch)
+		close(ch)
+		w.forget(key, r)
+	})
 }
 
 // Watched lists the keys watched now, in order.
@@ -192,7 +181,7 @@ func (w *Window) Watched() []string {
 	defer w.mu.Unlock()
 	var keys []string
 	for key, r := range w.keys {
-		if r.watchers > 0 {
+		if len(r.watchers) > 0 {
 			keys = append(keys, key)
 		}
 	}
@@ -200,33 +189,9 @@ func (w *Window) Watched() []string {
 	return keys
 }
 
-// Subscribe streams what is appended to any of the keys until ctx ends, when
-// the channel is closed. A reader that falls behind loses what waits and is
-// told how much that was; nobody waits for it.
-func (w *Window) Subscribe(ctx context.Context, keys ...string) <-chan Update {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	ch := make(chan Update, backlog)
-	for _, key := range keys {
-		w.record(key).subscribers[ch] = struct{}{}
-	}
-	context.AfterFunc(ctx, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		for _, key := range keys {
-			if r := w.keys[key]; r != nil {
-				delete(r.subscribers, ch)
-				w.forget(key, r)
-			}
-		}
-		close(ch)
-	})
-	return ch
-}
-
-// Append takes points of a key and hands them to its subscribers. Points that
-// are not newer than their series' last are counted and left out; those that
-// find no room are counted and not kept, but handed on.
+// Append takes points of a key and tells those who watch it. Points that are
+// not newer than their series' last, and those that find no room, are counted
+// and left out.
 func (w *Window) Append(key string, points []Point) error {
 	if len(points) == 0 {
 		return nil
@@ -235,28 +200,21 @@ func (w *Window) Append(key string, points []Point) error {
 	defer w.mu.Unlock()
 	r := w.record(key)
 	defer w.forget(key, r)
-	fresh, kept := make([]Point, 0, len(points)), make([]Point, 0, len(points))
-	latest := map[string]int64{}
+	kept := make([]Point, 0, len(points))
 	for _, p := range points {
-		id := string(p.Labels.Bytes(nil))
-		if t, twice := latest[id]; twice && p.T <= t || !r.data.newer(p) {
+		if !r.data.newer(p) {
 			refusedLate.Inc()
-			continue
-		}
-		latest[id] = p.T
-		fresh = append(fresh, p)
-		if w.room(key, r, p, len(kept)) {
+		} else if w.room(key, r, p, len(kept)) {
 			w.series += r.data.note(p)
 			kept = append(kept, p)
 		}
 	}
 	w.points += len(kept)
 	w.held += len(kept) * pointBytes
-	err := w.insert(r, kept)
-	if err != nil {
+	if err := w.insert(r, kept); err != nil {
 		return fmt.Errorf("keep %d live points of %s: %w", len(kept), key, err)
 	}
-	r.publish(key, fresh)
+	r.tell(kept)
 	return nil
 }
 
@@ -321,35 +279,27 @@ func (w *Window) evictBefore(key string, r *record) bool {
 // before orders records by who goes first: unwatched ones, then those watched
 // least recently.
 func (r *record) before(o *record) bool {
-	if (r.watchers > 0) != (o.watchers > 0) {
-		return o.watchers > 0
+	if mine, others := len(r.watchers) > 0, len(o.watchers) > 0; mine != others {
+		return others
 	}
 	return r.watched < o.watched
 }
 
-func (r *record) publish(key string, points []Point) {
+// tell gives all watchers the time of the newest of the points, in the place
+// of news that still wait.
+func (r *record) tell(points []Point) {
 	if len(points) == 0 {
 		return
 	}
-	for ch := range r.subscribers {
-		u := Update{Key: key, Points: points}
+	newest := slices.MaxFunc(points, func(a, b Point) int { return cmp.Compare(a.T, b.T) }).T
+	for ch := range r.watchers {
+		t := newest
 		select {
-		case ch <- u:
-			continue
+		case waiting := <-ch:
+			t = max(t, waiting)
 		default:
 		}
-		// Only this method sends, under the mutex: once emptied there is room,
-		// and what was lost is just before this update.
-		for emptied := false; !emptied; {
-			select {
-			case old := <-ch:
-				u.Lost += 1 + old.Lost
-			default:
-				emptied = true
-			}
-		}
-		lagged.Add(u.Lost)
-		ch <- u
+		ch <- t // only here is sent, under the mutex: there is room
 	}
 }
 
@@ -357,7 +307,7 @@ func (r *record) publish(key string, points []Point) {
 func (w *Window) record(key string) *record {
 	r, ok := w.keys[key]
 	if !ok {
-		r = &record{subscribers: map[chan Update]struct{}{}}
+		r = &record{watchers: map[chan int64]struct{}{}}
 		w.keys[key] = r
 	}
 	return r
@@ -365,7 +315,7 @@ func (w *Window) record(key string) *record {
 
 // forget removes a record that nobody looks at and that holds nothing.
 func (w *Window) forget(key string, r *record) {
-	if r.watchers == 0 && len(r.subscribers) == 0 && r.data.series() == 0 && w.keys[key] == r {
+	if len(r.watchers) == 0 && r.data.series() == 0 && w.keys[key] == r {
 		delete(w.keys, key)
 	}
 }
@@ -380,6 +330,7 @@ func (w *Window) Select(match labels.Labels, from, to time.Time) ([]Series, erro
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.reads++
 	found := map[string]Series{}
 	for key, r := range w.keys {
 		some, err := r.data.selectSeries(match, from.UnixMilli(), to.UnixMilli())

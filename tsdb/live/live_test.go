@@ -1,7 +1,6 @@
 package live
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -157,17 +156,18 @@ func TestLeastRecentlyWatchedGoesFirst(t *testing.T) {
 		t.Helper()
 		return len(sel(t, w, now, now.Add(time.Minute), "instance", key)) > 0
 	}
-	release := w.Watch(t.Context(), "first")
-	defer w.Watch(t.Context(), "second")()
+	watch := func(key string) func() { _, release := w.Watch(key); return release }
+	release := watch("first")
+	defer watch("second")()
 	for _, k := range []string{"unwatched", "first", "second"} {
 		fill(k, now)
 	}
-	defer w.Watch(t.Context(), "third")()
+	defer watch("third")()
 	fill("third", now)
 	if has("unwatched") || !has("first") || !has("third") {
 		t.Fatal("a key that nobody watches was not the first to go")
 	}
-	defer w.Watch(t.Context(), "fourth")()
+	defer watch("fourth")()
 	fill("fourth", now)
 	if has("first") || !has("second") {
 		t.Fatal("the key watched least recently was not the next to go")
@@ -186,38 +186,52 @@ func TestLeastRecentlyWatchedGoesFirst(t *testing.T) {
 	}
 }
 
-// TestSlowSubscriberIsTold has one reader keep up and one not.
-func TestSlowSubscriberIsTold(t *testing.T) {
-	w, now := window(t, Options{}), time.Now()
-	ctx, cancel := context.WithCancel(t.Context())
-	slow, quick := w.Subscribe(ctx, "a", "b"), w.Subscribe(ctx, "a")
-	send := func(key string, i int) {
-		put(t, w, key, point(key, "up", now.Add(time.Duration(i)*time.Second), float64(i)))
-	}
-	send("b", 0)
-	for i := range backlog + 5 {
-		send("a", i)
-		if u := <-quick; u.Lost != 0 || u.Points[0].V != float64(i) {
-			t.Fatalf("a reader that keeps up got %+v at %d", u, i)
+// TestWatchersAreTold has one watcher keep up and one not.
+func TestWatchersAreTold(t *testing.T) {
+	w, now := window(t, Options{MaxSeries: 2}), time.Now()
+	slow, leave := w.Watch("a")
+	quick, leaveToo := w.Watch("a")
+	other, leaveOther := w.Watch("b")
+	at := func(i int) int64 { return now.Add(time.Duration(i) * time.Second).UnixMilli() }
+	for i := range 40 {
+		put(t, w, "a", Point{labels.FromStrings("n", "1"), at(i), 0}, Point{labels.FromStrings("n", "2"), at(i) - 500, 0})
+		if got := <-quick; got != at(i) {
+			t.Fatalf("a watcher that keeps up is told of %d, want %d", got, at(i))
 		}
 	}
-	// Of 1+16+5 updates the first 16 filled the queue and went with the next.
-	if u := <-slow; u.Lost != backlog || u.Key != "a" || u.Points[0].V != backlog-1 {
-		t.Errorf("got %+v after %d were lost", u, backlog)
+	put(t, w, "a", Point{labels.FromStrings("n", "2"), at(39) - 200, 0}) // new, older than what is told already
+	if got := <-quick; got != at(39)-200 {
+		t.Errorf("told of %d, want %d", got, at(39)-200)
 	}
-	for i := backlog; i < backlog+5; i++ {
-		if u := <-slow; u.Lost != 0 || u.Points[0].V != float64(i) {
-			t.Errorf("got %+v, want %d", u, i)
+	if got := <-slow; got != at(39) {
+		t.Errorf("a watcher that took nothing is told of %d, want the newest, %d", got, at(39))
+	}
+	if got := sel(t, w, now, now.Add(time.Minute)); len(got) != 2 || len(got[0].Points) != 40 {
+		t.Errorf("what it was not told of is not in the window: %v", got)
+	}
+	put(t, w, "a", Point{labels.FromStrings("n", "1"), at(5), 0})  // late
+	put(t, w, "a", Point{labels.FromStrings("n", "3"), at(50), 0}) // without room
+	for _, ch := range []<-chan int64{slow, quick, other} {
+		select {
+		case got := <-ch:
+			t.Errorf("told of %d, and nothing was kept", got)
+		default:
 		}
 	}
-	put(t, w, "a", point("a", "up", now, 1)) // late: nothing to tell
-	cancel()
-	for _, ch := range []<-chan Update{slow, quick} {
-		if u, open := <-ch; open {
-			t.Errorf("the channel has %+v after its context ended", u)
-		}
+	leave()
+	leave()
+	put(t, w, "a", Point{labels.FromStrings("n", "1"), at(60), 0})
+	if _, open := <-slow; open {
+		t.Error("a watcher that left is told on")
 	}
-	send("a", 100)
+	if got := <-quick; got != at(60) {
+		t.Errorf("told of %d after another left, want %d", got, at(60))
+	}
+	leaveToo()
+	leaveOther()
+	if s := w.Stats(); s.Watched != 0 || s.Keys != 1 || s.Reads != 1 {
+		t.Errorf("%+v", s)
+	}
 }
 
 // TestMemoryCapEvictsLeastRecentlyWatched fills a window of one MB by keys
@@ -229,7 +243,8 @@ func TestMemoryCapEvictsLeastRecentlyWatched(t *testing.T) {
 	for i := range 10 { // each takes about a quarter of it
 		key := fmt.Sprint("key", i)
 		if i%2 == 0 {
-			defer w.Watch(t.Context(), key)()
+			_, release := w.Watch(key)
+			defer release()
 		}
 		for at := range 800 {
 			var points []Point

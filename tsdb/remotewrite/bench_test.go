@@ -121,12 +121,12 @@ func TestAgainstPeers(t *testing.T) {
 			t.Fatal(err)
 		}
 		pid := run(exec.Command(need.Prometheus(t), "--config.file="+file, "--storage.tsdb.path="+dir+"/data", "--web.listen-address="+addr, "--web.enable-remote-write-receiver", "--log.level=error"))
-		until(t, "Prometheus answers", func() bool { return answers("http://" + addr + "/-/ready") })
+		need.Until(t, "Prometheus answers", func() bool { return answers("http://" + addr + "/-/ready") })
 		measure("Prometheus", kind, "http://"+addr+"/api/v1/write", pid)
 	}
 	addr := freeAddr(t)
 	pid := run(exec.Command(need.Binary(t, "victoria-metrics", "victoria-metrics"), "-storageDataPath="+t.TempDir(), "-httpListenAddr="+addr, "-loggerLevel=ERROR"))
-	until(t, "VictoriaMetrics answers", func() bool { return answers("http://" + addr + "/health") })
+	need.Until(t, "VictoriaMetrics answers", func() bool { return answers("http://" + addr + "/health") })
 	measure("VictoriaMetrics", "", "http://"+addr+"/api/v1/write", pid)
 }
 

@@ -40,20 +40,8 @@ func startPrometheus(t *testing.T, config func(addr string) string, args ...stri
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	until(t, "Prometheus answers", func() bool { return answers("http://" + addr + "/-/ready") })
+	need.Until(t, "Prometheus answers", func() bool { return answers("http://" + addr + "/-/ready") })
 	return "http://" + addr
-}
-
-// until polls for a condition of another process.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	end := time.Now().Add(40 * time.Second)
-	for !ok() {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }
 
 // storedAt reads all samples of a Prometheus server before at.
@@ -206,13 +194,13 @@ remote_write:
   queue_config: {batch_send_deadline: 200ms}
 `, addr, r.url, message)
 			})
-			until(t, "six scrapes have come", func() bool {
+			need.Until(t, "six scrapes have come", func() bool {
 				return r.db.Source("prometheus").Stats().Appended.Appended > 6*500
 			})
 			at := time.Now().Add(-time.Second)
 			want := storedAt(t, base, at)
 			missing := ""
-			until(t, "all has come", func() bool {
+			need.Until(t, "all has come", func() bool {
 				got := r.stored(t)
 				missing = ""
 				for name, points := range want {
@@ -229,7 +217,7 @@ remote_write:
 				t.Errorf("%d series at the sender; counted %+v", len(want), st)
 			}
 			if message == "prometheus.WriteRequest" { // by 2.0 this server says nothing of metrics
-				until(t, "what go_goroutines is has come", func() bool { return r.known("go_goroutines") == gaugeOfGoroutines })
+				need.Until(t, "what go_goroutines is has come", func() bool { return r.known("go_goroutines") == gaugeOfGoroutines })
 			}
 			t.Logf("%d series, %d samples", len(want), st.Appended.Appended)
 		})

@@ -22,6 +22,7 @@ import (
 	"nocturne/collector"
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
+	"nocturne/internal/need"
 	"nocturne/internal/state"
 	"nocturne/tsdb"
 )
@@ -88,17 +89,12 @@ func engineOver(t *testing.T, db *tsdb.DB, file string) *alerting.Engine {
 // until polls a path of a server until its body is settled.
 func until(t *testing.T, base, path string, settled func(string) bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		got := request{path: path}.do(t, base)
-		if settled(got.Body) {
-			return
+	need.Within(t, 30*time.Second, func() error {
+		if got := (request{path: path}).do(t, base); !settled(got.Body) {
+			return fmt.Errorf("%s of %s settles: %s", path, base, got.Body)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s of %s after 30 s: %s", path, base, got.Body)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // What rules and targets differ in: clocks; the address that Prometheus

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"nocturne/internal/need"
 	"nocturne/tsdb"
 )
 
@@ -49,25 +50,16 @@ func TestTierIsTold(t *testing.T) {
 		t.Errorf("before any rollup: %q, %.200s", tier, raw)
 	}
 	// The blocks are written once the samples are no news any more.
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	var body string
+	need.Until(t, "the answer is read from the tier", func() bool {
 		if err := db.Rollup(t.Context(), start, to.Add(10*time.Hour), nil); err != nil {
 			t.Fatal(err)
 		}
-		var body string
-		if tier, body = ask(expr, from, to, "1h"); tier == "1h" {
-			if !strings.Contains(body, `"infos":["PromQL info: `) || result(t, body) != result(t, raw) {
-				t.Errorf("read from the tier: %.300s, raw: %.300s", body, raw)
-			}
-			break
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("after 30 s the answer is still read from %q", tier)
-		case <-tick.C:
-		}
+		tier, body = ask(expr, from, to, "1h")
+		return tier == "1h"
+	})
+	if !strings.Contains(body, `"infos":["PromQL info: `) || result(t, body) != result(t, raw) {
+		t.Errorf("read from the tier: %.300s, raw: %.300s", body, raw)
 	}
 	if tier, _ := ask("stddev_over_time(load[1h])", from, to, "1h"); tier != "raw" {
 		t.Errorf("a function that buckets cannot answer is read from %q", tier)
