@@ -18,11 +18,16 @@ func (db *DB) LogDir() string { return filepath.Join(db.inner.Dir(), "wal") }
 func (db *DB) Raw() storage.Queryable { return db.inner }
 
 // Bounds are, in Unix milliseconds, a time that no sample held is older than
-// and the time that new samples are judged late by, which is that of the newest
-// one appended; ok is false while there are none.
+// and one that none is newer than, by which new samples are judged late: that
+// of the newest one appended or, while all are in blocks, where those end; ok is
+// false while there are none.
 func (db *DB) Bounds() (oldest, newest int64, ok bool) {
 	// A block's own end is that of its range, beyond its samples.
-	newest = db.inner.Head().MaxTime()
+	if newest = db.inner.Head().MaxTime(); newest == math.MinInt64 {
+		for _, b := range db.inner.Blocks() {
+			newest = max(newest, b.MaxTime()-1)
+		}
+	}
 	return db.tiers.rawFrom(), newest, newest != math.MinInt64
 }
 

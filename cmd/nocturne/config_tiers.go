@@ -76,8 +76,27 @@ func (c *HistoryConfig) validateTiers(f *faults) {
 			f.add("history.tiers."+t.name+".retention", "%s is under a day", t.Retention)
 		}
 	}
+	if c.Remote != nil {
+		c.Tiers.without(f)
+	}
 	if c.Tiers.Hourly.Retention < c.Tiers.FiveMin.Retention {
 		f.add("history.tiers.1h.retention", "%s is shorter than that of 5m", c.Tiers.Hourly.Retention)
+	}
+}
+
+// without names what is set of tiers that are not kept: rolling up is the
+// remote store's business.
+func (c TiersConfig) without(f *faults) {
+	for _, t := range []struct {
+		name        string
+		set, preset TierConfig
+	}{{"5m", c.FiveMin, defaultTiers.FiveMin}, {"1h", c.Hourly, defaultTiers.Hourly}} {
+		if t.set.Retention != t.preset.Retention {
+			f.add("history.tiers."+t.name+".retention", "has no effect beside history.remote: nothing is rolled up here")
+		}
+		if t.set.Size != t.preset.Size {
+			f.add("history.tiers."+t.name+".size", "has no effect beside history.remote: nothing is rolled up here")
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math"
 	"os"
@@ -111,7 +110,7 @@ func (a *Admitted) take(ctx context.Context, path string, stage *Stage, own int6
 	}
 	copied := filepath.Join(stage.dir, m.ULID.String()+".tmp", m.ULID.String())
 	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Dir(copied))) }()
-	if err := linkOrCopy(path, copied); err != nil {
+	if err := placeTree(path, copied, linkOrCopy); err != nil {
 		return err
 	}
 	b, err := tsdb.OpenBlock(slog.New(slog.DiscardHandler), copied, nil, nil)
@@ -138,25 +137,12 @@ func (a *Admitted) take(ctx context.Context, path string, stage *Stage, own int6
 	return nil
 }
 
-// linkOrCopy links the files of a block where the file system is the same.
-func linkOrCopy(from, into string) error {
-	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(into, rel)
-		if e.IsDir() {
-			return os.MkdirAll(to, 0o777)
-		}
-		if os.Link(path, to) == nil {
-			return nil
-		}
-		return copyFile(path, to)
-	})
+// linkOrCopy links a file where the file system is the same.
+func linkOrCopy(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	return copyFile(from, to)
 }
 
 // readWhole reads every series and every sample of a block, and with them

@@ -157,7 +157,7 @@ func holdLog(dir, to, log string) error {
 		return err
 	}
 	for _, p := range points {
-		if err := linkTree(filepath.Join(from, p), filepath.Join(into, p)); err != nil {
+		if err := placeTree(filepath.Join(from, p), filepath.Join(into, p), os.Link); err != nil {
 			return err
 		}
 	}
@@ -282,7 +282,7 @@ func holdBlocks(from, into string) error {
 // block has to be there still when all is linked: deleting one starts with
 // giving it another name.
 func linkBlock(from, into string) error {
-	if err := errors.Join(os.RemoveAll(into+".tmp"), linkTree(from, into+".tmp")); err != nil {
+	if err := errors.Join(os.RemoveAll(into+".tmp"), placeTree(from, into+".tmp", os.Link)); err != nil {
 		return err
 	}
 	if _, err := os.Stat(from); err != nil {
@@ -291,7 +291,9 @@ func linkBlock(from, into string) error {
 	return os.Rename(into+".tmp", into)
 }
 
-func linkTree(from, into string) error {
+// placeTree places each file of a folder, but for what is half written, under
+// the same name in another.
+func placeTree(from, into string, place func(from, to string) error) error {
 	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -307,7 +309,7 @@ func linkTree(from, into string) error {
 		if strings.HasSuffix(path, ".tmp") {
 			return nil
 		}
-		return os.Link(path, to)
+		return place(path, to)
 	})
 }
 

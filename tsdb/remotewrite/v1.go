@@ -92,7 +92,7 @@ func (q *request) seriesV1(b []byte) error {
 	if err := q.appendPoints(q.seeds.of(names), build); err != nil {
 		return err
 	}
-	return q.histogramsV1(build)
+	return q.appendHistograms(build, func() wireHistogram { return new(prompb.Histogram) })
 }
 
 func (q *request) labelsV1(b []byte) (labels.Labels, error) {
@@ -123,28 +123,6 @@ func (q *request) labelsV1(b []byte) (labels.Labels, error) {
 	}
 	q.builder.Sort()
 	return q.builder.Labels(), nil
-}
-
-func (q *request) histogramsV1(build func() (labels.Labels, error)) error {
-	if len(q.histograms) == 0 {
-		return nil
-	}
-	ls, err := build()
-	if err != nil {
-		return err
-	}
-	for _, raw := range q.histograms {
-		var h prompb.Histogram
-		if err := h.Unmarshal(raw); err != nil {
-			return fmt.Errorf("histogram: %w", err)
-		}
-		if h.IsFloatHistogram() {
-			q.batch.AppendHistogram(ls, h.Timestamp, nil, h.ToFloatHistogram())
-		} else {
-			q.batch.AppendHistogram(ls, h.Timestamp, h.ToIntHistogram(), nil)
-		}
-	}
-	return nil
 }
 
 func (q *request) metadataV1(b []byte) error {

@@ -95,7 +95,7 @@ func (q *request) seriesV2(b []byte) error {
 	if err := q.appendPoints(k, build); err != nil {
 		return err
 	}
-	return q.histogramsV2(build)
+	return q.appendHistograms(build, func() wireHistogram { return new(writev2.Histogram) })
 }
 
 // labelRefs reads references, packed or one by one.
@@ -205,26 +205,4 @@ func (q *request) labelsV2(m meta) labels.Labels {
 		q.metadata(metric, kind, string(q.symbols[m.help]), string(q.symbols[m.unit]))
 	}
 	return q.builder.Labels()
-}
-
-func (q *request) histogramsV2(build func() (labels.Labels, error)) error {
-	if len(q.histograms) == 0 {
-		return nil
-	}
-	ls, err := build()
-	if err != nil {
-		return err
-	}
-	for _, raw := range q.histograms {
-		var h writev2.Histogram
-		if err := h.Unmarshal(raw); err != nil {
-			return fmt.Errorf("histogram: %w", err)
-		}
-		if h.IsFloatHistogram() {
-			q.batch.AppendHistogram(ls, h.Timestamp, nil, h.ToFloatHistogram())
-		} else {
-			q.batch.AppendHistogram(ls, h.Timestamp, h.ToIntHistogram(), nil)
-		}
-	}
-	return nil
 }
