@@ -131,7 +131,6 @@ func (t *tiers) write(ctx context.Context, i int, r rollup.Range) error {
 func (t *tiers) writeNow(ctx context.Context, i int, r rollup.Range) error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	defer t.begin()()
 	for tries := 1; ; tries++ {
 		err := t.list[i].Write(ctx, r, t.raw.Load().Blocks())
 		if err == nil {
