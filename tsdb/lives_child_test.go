@@ -9,11 +9,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/prometheus/prometheus/model/labels"
 	stale "github.com/prometheus/prometheus/model/value"
 
@@ -24,37 +26,45 @@ import (
 const envLife = "NOCTURNE_TSDB_LIFE"
 
 type life struct {
-	Dir  string
-	Seed uint64 // of all lives
-	N    uint64
+	Dir     string
+	Seed    uint64 // of all lives
+	N       uint64
+	Deletes bool
 }
 
 const (
-	livesStep   = 30_000 // ms between two samples of a series
+	livesStep   = 120_000 // ms between two samples of a series
 	livesHour   = 3_600_000 / livesStep
-	livesSteady = 16 // series that are always there
-	livesRaw    = 10 * time.Hour
-	livesFive   = 3 * 24 * time.Hour
+	livesPace   = 6 * livesHour // ticks between two tidyings
+	livesCome   = 6 * livesHour // and between two series that come and go
+	livesSteady = 16            // series that are always there
+	livesBatch  = 5             // ticks
+	livesRaw    = 30 * time.Hour
+	livesFive   = 2 * 24 * time.Hour
 )
 
 // livesStart is the time of tick 0, a full hour.
 var livesStart = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 
+// livesOptions cut blocks of an hour, which are merged to three. The tiers'
+// blocks of five minutes are merged at each day's end.
 func livesOptions(dir string, log *slog.Logger) tsdb.Options {
-	return tsdb.SmallSegments(tsdb.Options{
+	o := tsdb.SmallSegments(tsdb.Options{
 		Dir: dir, Log: log, Retention: livesRaw, FiveMin: tsdb.Keep{Age: livesFive}, MaxAhead: -1, MaxAge: -1,
 	})
+	o.Interval = 15 * time.Second
+	return o
 }
 
 // livesActive says whether series s has a sample at tick k: besides those that
-// are always there, one more begins every other hour and goes after three.
+// are always there, one more begins every six hours and goes after nine.
 func livesActive(s, k int) bool {
-	first := (s - livesSteady) * 2 * livesHour
-	return k >= 0 && (s < livesSteady || k >= first && k < first+3*livesHour)
+	first := (s - livesSteady) * livesCome
+	return k >= 0 && (s < livesSteady || k >= first && k < first+livesCome*3/2)
 }
 
 func livesSeries(k int) (all []int) {
-	for s := range livesSteady + k/(2*livesHour) + 1 {
+	for s := range livesSteady + k/livesCome + 1 {
 		if livesActive(s, k) {
 			all = append(all, s)
 		}
@@ -82,7 +92,7 @@ func livesLabels(s int) labels.Labels {
 	return labels.FromStrings("__name__", "m", "n", strconv.Itoa(s))
 }
 
-// telling passes on, as marks of the phase, what the library says it does.
+// telling passes on what the library says it does.
 type telling struct{ say func(...any) }
 
 func (telling) Enabled(context.Context, slog.Level) bool { return true }
@@ -94,20 +104,47 @@ func (h telling) Handle(_ context.Context, r slog.Record) error {
 		h.say("error", r.Message)
 	}
 	switch r.Message {
-	case "out-of-order compaction started":
-		h.say("library", "late compaction")
-	case "write block started":
-		h.say("library", "write")
 	case "Head GC started":
-		h.say("library", "head truncation")
+		h.say("begin", "head truncation")
 	case "Creating checkpoint":
-		h.say("library", "checkpoint")
-	case "write block completed", "write block resulted in empty block", "compact blocks", "WAL checkpoint complete", "Head GC completed":
-		h.say("library", "done")
-	case "out-of-order compaction completed", "compact ooo head resulted in no blocks":
-		h.say("library", "late compaction done")
+		h.say("begin", "checkpoint")
+	case "Head GC completed":
+		h.say("end", "head truncation")
+		h.say("did", "head truncation")
+	case "WAL checkpoint complete":
+		h.say("end", "checkpoint")
+		h.say("did", "checkpoint")
+	case "write block completed", "compact blocks":
+		h.say("did", writing())
 	}
 	return nil
+}
+
+// writing names the work for which a block is written, of the store or the
+// library, by the functions that its caller is in.
+func writing() string {
+	var pcs [48]uintptr
+	for frames, more := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])]), true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		switch f.Function[strings.LastIndex(f.Function, "/")+1:] {
+		case "rollup.(*Tier).Write":
+			return "rollup"
+		case "rollup.(*Tier).Merge":
+			return "tier merge"
+		case "rollup.(*Tier).CleanTombstones":
+			return "cleaning of a tier block"
+		case "tsdb.(*Block).CleanTombstones":
+			return "cleaning of a raw block"
+		case "tsdb.(*DB).compactOOO":
+			return "late block"
+		case "tsdb.(*DB).compactBlocks":
+			return "raw merge"
+		case "tsdb.(*DB).compactHead":
+			return "head block"
+		}
+	}
+	return "block for nobody"
 }
 
 // liveChild leads a life until it is killed, if this process is for that.
@@ -128,7 +165,13 @@ func liveChild() {
 			panic(err)
 		}
 	}
-	db, err := tsdb.Open(livesOptions(l.Dir, slog.New(telling{say})))
+	o := livesOptions(l.Dir, slog.New(telling{say}))
+	o.Compacting = func() func() {
+		what := writing()
+		say("begin", what)
+		return func() { say("end", what) }
+	}
+	db, err := tsdb.Open(o)
 	if err != nil {
 		panic(err)
 	}
@@ -150,7 +193,9 @@ type living struct {
 	pace chan int // the tick that tidying is done up to
 }
 
-// write appends from tick next on, at most two hours ahead of the tidying.
+// write appends from tick next on, at most twelve hours ahead of the tidying.
+// The two halves are never more than a batch apart, or what is late would be
+// too late.
 func (c *living) write(next int) {
 	held := [2]map[int][][2]int{{}, {}} // late samples by the tick at which they come
 	for hour := next; ; {
@@ -158,30 +203,28 @@ func (c *living) write(next int) {
 		for half := range 2 {
 			src := c.db.Source([]string{"even", "odd"}[half])
 			both.Go(func() {
-				for k := next; k < next+20; k += 5 {
-					c.append(src, half, k, held[half])
-				}
+				c.append(src, half, next, held[half])
 			})
 		}
 		both.Wait()
-		if next += 20; next-hour >= livesHour {
+		if next += livesBatch; next-hour >= livesPace {
 			hour = next
 			c.pace <- next
 		}
 	}
 }
 
-// append commits five ticks of half of the series and says so. Every
-// twentieth sample comes up to 20 minutes later.
+// append commits a batch of ticks of half of the series and says so. Every
+// twentieth sample comes up to 16 minutes later.
 func (c *living) append(src *tsdb.Source, half, first int, held map[int][][2]int) {
 	var all [][2]int
-	for k := range 5 {
+	for k := range livesBatch {
 		k += first
 		for _, s := range livesSeries(k) {
 			switch x := rand.NewPCG(c.Seed, uint64(s*1_000_003+k)).Uint64(); {
 			case s%2 != half:
 			case x%20 == 0:
-				at := k + 1 + int(x/20%39)
+				at := k + 1 + int(x/20%8)
 				held[at] = append(held[at], [2]int{s, k})
 			default:
 				all = append(all, [2]int{s, k})
@@ -214,14 +257,16 @@ func (c *living) tidy(r *rand.Rand) {
 		}
 		c.say("phase", "none")
 	}
-	deletes := c.N%3 == 1
+	expired, oldest := metrics.GetOrCreateCounter(`nocturne_tsdb_rollup_blocks_expired_total{tier="5m"}`), c.db.Stats().MinTime
 	for k := range c.pace {
-		if deletes && r.IntN(2) == 0 {
+		before := expired.Get()
+		if c.Deletes && r.IntN(2) == 0 {
 			s, from := r.IntN(livesSteady), k-livesHour/2-r.IntN(4*livesHour)
 			to := min(k-livesHour/2, from+r.IntN(2*livesHour))
 			c.say("deleting", s, from, to)
 			do("deletion", func(context.Context) error { return deleteTicks(c.db, s, from, to) })
 			c.say("deleted", s, from, to)
+			c.say("did", "deletion")
 		}
 		do("compaction", c.db.Compact)
 		if r.IntN(2) == 0 {
@@ -229,7 +274,16 @@ func (c *living) tidy(r *rand.Rand) {
 		}
 		do("rollup", c.db.RollUp)
 		do("retention", c.db.Expire)
-		if r.IntN(4) == 0 {
+		if at := c.db.Stats().MinTime; at.After(oldest) {
+			if !oldest.IsZero() {
+				c.say("did", "raw retention")
+			}
+			oldest = at
+		}
+		if expired.Get() > before {
+			c.say("did", "tier retention")
+		}
+		if r.IntN(2) == 0 {
 			do("cleaning", c.db.CleanTombstones)
 		}
 		if r.IntN(4) == 0 {

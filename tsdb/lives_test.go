@@ -28,15 +28,15 @@ import (
 // cleaned. After each the store opens without a loss, and holds what was
 // acknowledged once: as raw samples, or beyond their retention as buckets.
 func TestLives(t *testing.T) {
-	if testing.Short() {
-		t.Skip("long, and with the race detector longer")
-	}
 	seed, r := need.Seed(t)
 	rounds := 6
+	if testing.Short() { // the race detector looks at the child as well
+		rounds = 2
+	}
 	if n, err := strconv.Atoi(os.Getenv("NOCTURNE_ROUNDS")); err == nil {
 		rounds = n
 	}
-	o := &livesOracle{seed: seed, state: map[int][]byte{}}
+	o := &livesOracle{seed: seed, state: map[int][]byte{}, did: map[string]int{}}
 	dir, hits := filepath.Join(t.TempDir(), "data"), map[string]int{}
 	for n := range rounds {
 		l := life{Dir: dir, Seed: seed, N: uint64(n)}
@@ -54,18 +54,33 @@ func TestLives(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d lives, hits: %v; %d samples acknowledged, %d found that were not, %d deleted; %d buckets compared",
-		rounds, hits, o.acked, o.adopted, o.deleted, o.buckets)
+	t.Logf("%d lives, done: %v; hits: %v; %d samples acknowledged, none lost, none doubled, %d found that were not acknowledged, %d deleted; %d buckets compared",
+		rounds, o.did, hits, o.acked, o.adopted, o.deleted, o.buckets)
 	if rounds >= 6 && len(hits) < 4 {
 		t.Errorf("the kills hit only %v", slices.Collect(maps.Keys(hits)))
 	}
+	for _, k := range livesKinds {
+		if rounds >= 20 && o.did[k] == 0 {
+			t.Errorf("%d lives had no %s", rounds, k)
+		}
+	}
 }
 
-// moments are marks of the child at which a life may end. Of the library's
-// the merging of raw blocks and the deletion have none: chance finds them.
-var moments = []string{
-	"phase rollup", "library write", "library checkpoint", "phase retention", "library late compaction",
-	"phase cleaning", "phase rollup again", "phase deletion", "library head truncation", "phase compaction",
+// livesKinds are what has to happen in the lives of a long run.
+var livesKinds = []string{
+	"head block", "late block", "raw merge", "head truncation", "checkpoint", "rollup", "tier merge", "raw retention", "tier retention",
+	"deletion", "cleaning of a raw block", "cleaning of a tier block",
+}
+
+// moments are marks of the child at which a life may end, and up to the how
+// many-th. Deletion has none of the library's: chance finds it.
+var moments = []struct {
+	mark string
+	most int
+}{
+	{"begin head block", 8}, {"begin late block", 3}, {"begin raw merge", 4}, {"begin head truncation", 4}, {"begin checkpoint", 2},
+	{"begin rollup", 6}, {"begin tier merge", 1}, {"begin tier merge", 1}, {"begin cleaning of a tier block", 1},
+	{"phase compaction", 4}, {"phase rollup", 4}, {"phase retention", 3}, {"phase rollup again", 1}, {"phase cleaning", 2}, {"phase deletion", 1},
 }
 
 // lead starts a life and kills it at a moment by chance: in most lives soon
@@ -75,12 +90,15 @@ func lead(t *testing.T, l life, r *rand.Rand, o *livesOracle) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	moment := moments[r.IntN(len(moments))]
+	mark, marks := moment.mark, 1+r.IntN(moment.most)
+	l.Deletes = l.N%3 == 1 || mark == "phase deletion"
 	text, err := json.Marshal(l)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), envLife+"="+string(text))
+	cmd.Env = append(os.Environ(), envLife+"="+string(text), "GORACE=halt_on_error=1")
 	said := &strings.Builder{}
 	cmd.Stderr = said
 	out, err := cmd.StdoutPipe()
@@ -92,8 +110,7 @@ func lead(t *testing.T, l life, r *rand.Rand, o *livesOracle) []string {
 	}
 	kill := func() { _ = cmd.Process.Kill() }
 	after := func(n time.Duration) { time.AfterFunc(time.Duration(r.Int64N(int64(n))), kill) }
-	mark, marks := moments[r.IntN(len(moments))], 1+r.IntN(4)
-	lives := time.AfterFunc(4*time.Second, kill) // where the mark does not come
+	lives := time.AfterFunc(6*time.Second, kill) // where the mark does not come
 	defer lives.Stop()
 	switch {
 	case l.N%10 == 7: // while it opens
@@ -103,7 +120,7 @@ func lead(t *testing.T, l life, r *rand.Rand, o *livesOracle) []string {
 		after(2 * time.Second)
 		mark = ""
 	}
-	phase, library, late, ready := "none", "done", false, false
+	phase, begun, ready := "none", map[string]int{}, false
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		what, rest, _ := strings.Cut(lines.Text(), " ")
 		switch what {
@@ -114,14 +131,12 @@ func lead(t *testing.T, l life, r *rand.Rand, o *livesOracle) []string {
 			}
 		case "phase":
 			phase = rest
-		case "library":
-			switch rest {
-			case "late compaction":
-				late = true
-			case "late compaction done":
-				late, rest = false, "done"
-			}
-			library = rest
+		case "begin":
+			begun[rest]++
+		case "end":
+			begun[rest]--
+		case "did":
+			o.did[rest]++
 		default:
 			if err := o.hear(what, rest); err != nil {
 				t.Fatalf("%v; the child said %s", err, said)
@@ -139,39 +154,21 @@ func lead(t *testing.T, l life, r *rand.Rand, o *livesOracle) []string {
 	if !ready {
 		return []string{"opening"}
 	}
-	return hitBy(l.Dir, phase, library, late)
+	return hitBy(l.Dir, phase, begun)
 }
 
-// hitBy says what a kill interrupted by what was said last and by what it left
-// behind.
-func hitBy(dir, phase, library string, late bool) (kinds []string) {
-	left := func(pattern string) bool {
-		found, _ := filepath.Glob(filepath.Join(dir, pattern))
-		return len(found) > 0
-	}
-	if left("*.tmp-for-creation") {
-		switch {
-		case late:
-			kinds = append(kinds, "late compaction: block write")
-		case library == "write":
-			kinds = append(kinds, "head compaction: block write")
-		default:
-			kinds = append(kinds, "merge or cleaning of raw blocks")
+// hitBy says what a kill interrupted by what was begun and not ended, and by
+// what it left behind.
+func hitBy(dir, phase string, begun map[string]int) (kinds []string) {
+	for what, n := range begun {
+		if n > 0 {
+			kinds = append(kinds, what)
 		}
 	}
-	if library == "head truncation" || library == "checkpoint" {
-		kinds = append(kinds, library)
-	}
-	if left("rollup-*/sources*") {
-		kinds = append(kinds, "rollup write")
-	} else if left("rollup-*/*.tmp-for-creation") {
-		kinds = append(kinds, "tier merge")
-	}
-	if left("rollup-*/*.tmp-for-deletion") {
-		kinds = append(kinds, "deletion of a tier block")
-	}
-	if left("*.tmp-for-deletion") {
-		kinds = append(kinds, "deletion of a raw block")
+	for pattern, what := range map[string]string{"rollup-*/*.tmp-for-deletion": "deletion of a tier block", "*.tmp-for-deletion": "deletion of a raw block"} {
+		if found, _ := filepath.Glob(filepath.Join(dir, pattern)); len(found) > 0 {
+			kinds = append(kinds, what)
+		}
 	}
 	if phase != "none" {
 		kinds = append(kinds, "phase "+phase)
@@ -197,6 +194,8 @@ type livesOracle struct {
 	deletes [][3]int       // all: series, first and last tick
 	pending *[3]int        // deletion begun and not acknowledged
 	first   int            // tick of the present life; -1 before it was ready
+
+	did map[string]int // how often what was done to its end
 
 	acked, adopted, deleted, buckets int
 }
@@ -281,7 +280,7 @@ func (o *livesOracle) check(t *testing.T, dir string) string {
 	o.tiers(t, db, dir)
 	o.query(t, db)
 	st := db.Stats()
-	if st.Blocks > 16 { // lives are too short to work off what piles up
+	if st.Blocks > 30 { // lives are too short to work off what piles up
 		if err := errors.Join(db.Compact(t.Context()), db.RollUp(t.Context()), db.Expire(t.Context())); err != nil {
 			t.Error(err)
 		}

@@ -135,7 +135,6 @@ func (t *tiers) writeNow(ctx context.Context, i int, r rollup.Range) error {
 		return err
 	}
 	defer t.writing.Release(1)
-	defer t.begin()()
 	for tries := 1; ; tries++ {
 		err := t.list[i].Write(ctx, r, t.raw.Load().Blocks())
 		if err == nil {

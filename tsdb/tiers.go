@@ -50,7 +50,6 @@ type tiers struct {
 	late     time.Duration        // how late a sample may come
 	raw      atomic.Pointer[held] // nil while the store opens
 	room     *room
-	begin    func() func() // around each block that is written
 
 	// writing holds back a rollup while samples are deleted: it must not write
 	// what it read before. Who waits for it heeds a context.
@@ -62,8 +61,7 @@ type tiers struct {
 
 // openTiers opens the tiers and returns what was damaged and set aside.
 func openTiers(o Options, room *room, log *slog.Logger) (*tiers, []string, error) {
-	t := &tiers{log: log, room: room, begin: o.compacting(), rawAge: o.retention(), rawBytes: o.RawBytes, late: cmp.Or(o.OutOfOrder, 30*time.Minute),
-		writing: semaphore.NewWeighted(1)}
+	t := &tiers{log: log, room: room, rawAge: o.retention(), rawBytes: o.RawBytes, late: cmp.Or(o.OutOfOrder, 30*time.Minute), writing: semaphore.NewWeighted(1)}
 	var aside []string
 	for _, tier := range []struct {
 		width time.Duration
@@ -71,7 +69,7 @@ func openTiers(o Options, room *room, log *slog.Logger) (*tiers, []string, error
 		age   time.Duration
 	}{{5 * time.Minute, o.FiveMin, 180 * day}, {time.Hour, o.Hourly, 3 * 365 * day}} {
 		name := "rollup-" + rollup.Name(tier.width)
-		opened, err := rollup.Open(rollup.Options{Dir: filepath.Join(o.Dir, name), Width: tier.width, Log: log, Check: func(dir string) error {
+		opened, err := rollup.Open(rollup.Options{Dir: filepath.Join(o.Dir, name), Width: tier.width, Log: log, Compacting: o.Compacting, Check: func(dir string) error {
 			checks := &blockChecks{dir: dir, log: log}
 			err := checks.now()
 			for _, d := range checks.names() {

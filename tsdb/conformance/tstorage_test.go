@@ -84,16 +84,28 @@ func TestMain(m *testing.M) {
 var fails = []string{Bounds, Late, FirstInsert, KillTwice, KillRandom, FlippedByte, CutFiles, FlippedFile}
 
 // TestTstorageOnDisk holds the recorded verdicts against the module in go.mod.
-// A change of either kind is a reason to open the decision again.
+// A change of either kind is a reason to open the decision again. Rollover is
+// left out: it failed 14 times in 100 without the race detector, which is no
+// verdict to hold, and may end the process. Read in the source, a reader gets
+// nothing while the newest partition has a first point and not yet the time of
+// its last (Select); the first point of a series in a partition is lost when a
+// reader asks for it meanwhile (getMetric); and two writers that find a
+// partition full start one each and flush the same old one twice, to a file
+// that is cut to nothing under those who have it mapped (ensureActiveHead).
 func TestTstorageOnDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long, and with the race detector longer")
 	}
+	var held []string
+	for _, c := range cases {
+		if c.name != Rollover {
+			held = append(held, c.name)
+		}
+	}
 	_, r := need.Seed(t)
-	for _, v := range Run(t, onDisk, r) {
-		// Which byte is flipped is chance, and so is whether that is noticed;
-		// and whether a reader meets a partition while it is flushed.
-		if !v.Skip && v.Pass == slices.Contains(fails, v.Case) && v.Case != FlippedFile && v.Case != Rollover {
+	for _, v := range Run(t, onDisk, r, held...) {
+		// Which byte is flipped is chance, and so is whether that is noticed.
+		if !v.Skip && v.Pass == slices.Contains(fails, v.Case) && v.Case != FlippedFile {
 			t.Errorf("the verdict has changed, revisit docs/decisions/0001-history-on-prometheus-tsdb.md: %s", v)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"nocturne/internal/need"
 	"nocturne/tsdb"
 	"nocturne/tsdb/remotewrite"
 )
@@ -93,9 +94,9 @@ remote_write:
   queue_config: {batch_send_deadline: 200ms}
 `, addr, srv.URL, message)
 			})
-			until(t, "the first request has come", func() bool { codes, _ := a.ofFirst(); return len(codes) > 0 })
+			need.Until(t, "the first request has come", func() bool { codes, _ := a.ofFirst(); return len(codes) > 0 })
 			room.Store(true)
-			until(t, "it is taken", func() bool { codes, _ := a.ofFirst(); return codes[len(codes)-1] == http.StatusNoContent })
+			need.Until(t, "it is taken", func() bool { codes, _ := a.ofFirst(); return codes[len(codes)-1] == http.StatusNoContent })
 			codes, times := a.ofFirst()
 			if len(codes) < 2 {
 				t.Fatalf("answered %v by a full disk", codes)
@@ -110,7 +111,7 @@ remote_write:
 			}
 			want := storedAt(t, base, time.Now().Add(-time.Second))
 			missing := ""
-			until(t, "all has come", func() bool {
+			need.Until(t, "all has come", func() bool {
 				got := r.stored(t)
 				missing = ""
 				for name, points := range want {

@@ -38,6 +38,9 @@ type Options struct {
 	// Check, if set, sets damaged blocks in a folder aside before they are
 	// opened.
 	Check func(dir string) error
+	// Compacting, if set, is called before a block is written, and what it
+	// returns afterwards.
+	Compacting func() func()
 }
 
 // Tier is a folder of blocks of buckets of one width. All methods are safe for
@@ -48,6 +51,7 @@ type Tier struct {
 	name  string
 	width int64
 	log   *slog.Logger
+	begin func() func() // Options.Compacting, or nothing
 
 	writing *semaphore.Weighted // one writer of the folder at a time
 
@@ -58,7 +62,11 @@ type Tier struct {
 // Open opens the tier in o.Dir. It removes what a writer that was killed left.
 func Open(o Options) (*Tier, error) {
 	name := Name(o.Width)
-	t := &Tier{dir: o.Dir, name: name, width: o.Width.Milliseconds(), log: cmp.Or(o.Log, slog.Default()).With("tier", name), writing: semaphore.NewWeighted(1)}
+	t := &Tier{dir: o.Dir, name: name, width: o.Width.Milliseconds(), log: cmp.Or(o.Log, slog.Default()).With("tier", name), begin: o.Compacting,
+		writing: semaphore.NewWeighted(1)}
+	if t.begin == nil {
+		t.begin = func() func() { return func() {} }
+	}
 	if o.Width < time.Second {
 		return nil, fmt.Errorf("open tier %s: buckets of %s", o.Dir, o.Width)
 	}

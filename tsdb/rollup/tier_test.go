@@ -220,7 +220,9 @@ func TestTierHoldsWhatTheDefinitionsSay(t *testing.T) {
 	}
 	raw := cut(t, filepath.Join(t.TempDir(), "raw"), series, times)
 	for _, width := range []time.Duration{5 * time.Minute, time.Hour} {
-		tier, err := Open(Options{Dir: filepath.Join(t.TempDir(), "tier"), Width: width, Log: slog.New(slog.DiscardHandler)})
+		begun, ended := 0, 0
+		compacting := func() func() { begun++; return func() { ended++ } }
+		tier, err := Open(Options{Dir: filepath.Join(t.TempDir(), "tier"), Width: width, Log: slog.New(slog.DiscardHandler), Compacting: compacting})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,10 +251,20 @@ func TestTierHoldsWhatTheDefinitionsSay(t *testing.T) {
 		}
 		check("as written")
 		before := tier.Stats()
+		if begun < before.Blocks {
+			t.Errorf("%s told of %d blocks begun, of %d", tier.Name(), begun, before.Blocks)
+		}
+		merges := begun
 		for more := true; more; {
 			if more, err = tier.Merge(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			if more {
+				merges++
+			}
+		}
+		if begun != merges || ended != begun {
+			t.Errorf("%s told of %d blocks begun and %d ended, after merging of %d", tier.Name(), begun, ended, merges)
 		}
 		check("merged")
 		after := tier.Stats()

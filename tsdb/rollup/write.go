@@ -142,6 +142,7 @@ func describe(b *tsdb.Block) tsdb.BlockDesc {
 // a block that is replaced goes only when it has no readers.
 func (t *Tier) compact(ctx context.Context, dirs []string, p *populator) error {
 	start := time.Now()
+	defer t.begin()()
 	c, err := t.compactor(ctx)
 	if err != nil {
 		return err
