@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,9 @@ import (
 // failing is a test that keeps what it fails with.
 type failing struct {
 	testing.TB
-	end  time.Time // its deadline; zero is none
+	end time.Time // its deadline; zero is none
+
+	mu   sync.Mutex // guards below
 	said string
 }
 
@@ -21,8 +24,16 @@ func (f *failing) Helper() {}
 func (f *failing) Deadline() (time.Time, bool) { return f.end, !f.end.IsZero() }
 
 func (f *failing) Fatalf(format string, args ...any) {
+	f.mu.Lock()
 	f.said = fmt.Sprintf(format, args...)
+	f.mu.Unlock()
 	runtime.Goexit()
+}
+
+func (f *failing) failure() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.said
 }
 
 // TestWaitingEnds waits for what holds after a while, and for what never does.
@@ -39,12 +50,12 @@ func TestWaitingEnds(t *testing.T) {
 			for took := time.Duration(0); took < after; took += time.Millisecond {
 				time.Sleep(time.Millisecond) // the bubble's clock
 				synctest.Wait()
-				if x.said != "" && took+time.Millisecond < after {
-					t.Fatalf("said %q after %s", x.said, took)
+				if is := x.failure(); is != "" && took+time.Millisecond < after {
+					t.Fatalf("said %q after %s", is, took)
 				}
 			}
-			if x.said != said {
-				t.Errorf("said %q after %s, want %q", x.said, after, said)
+			if is := x.failure(); is != said {
+				t.Errorf("said %q after %s, want %q", is, after, said)
 			}
 		})
 	}

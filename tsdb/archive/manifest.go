@@ -2,7 +2,6 @@ package archive
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,9 +45,7 @@ func (m *manifest) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(raw)
-	line := hex.EncodeToString(sum[:]) + "  " + manifestName + "\n"
-	if err := writeSynced(filepath.Join(dir, manifestSumName), []byte(line)); err != nil {
+	if err := writeSynced(filepath.Join(dir, manifestSumName), []byte(sumLine(raw))); err != nil {
 		return err
 	}
 	path := filepath.Join(dir, manifestName)
@@ -59,6 +56,11 @@ func (m *manifest) write(dir string) error {
 		return err
 	}
 	return folder.Sync(dir)
+}
+
+// sumLine is what manifestSumName holds, as sha256sum(1) writes it.
+func sumLine(manifest []byte) string {
+	return fmt.Sprintf("%x  %s\n", sha256.Sum256(manifest), manifestName)
 }
 
 // readManifest returns fs.ErrNotExist where there is none.
@@ -72,8 +74,7 @@ func readManifest(dir string) (*manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: its checksum: %v", path, err)
 	}
-	sum := sha256.Sum256(raw)
-	if want, _, _ := strings.Cut(string(line), " "); want != hex.EncodeToString(sum[:]) {
+	if string(line) != sumLine(raw) {
 		return nil, fmt.Errorf("%s: checksum differs from %s: one of the two is damaged", path, manifestSumName)
 	}
 	var m manifest
