@@ -92,7 +92,7 @@ func lead(t *testing.T, l life, r *rand.Rand, o *livesOracle) []string {
 	defer cancel()
 	moment := moments[r.IntN(len(moments))]
 	mark, marks := moment.mark, 1+r.IntN(moment.most)
-	l.Deletes = l.N%3 == 1 || mark == "phase deletion"
+	l.Deletes = l.N%2 == 1 || mark == "phase deletion"
 	text, err := json.Marshal(l)
 	if err != nil {
 		t.Fatal(err)
