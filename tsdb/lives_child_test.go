@@ -260,13 +260,14 @@ func (c *living) tidy(r *rand.Rand) {
 	expired, oldest := metrics.GetOrCreateCounter(`nocturne_tsdb_rollup_blocks_expired_total{tier="5m"}`), c.db.Stats().MinTime
 	for k := range c.pace {
 		before := expired.Get()
-		if c.Deletes && r.IntN(2) == 0 {
-			s, from := r.IntN(livesSteady), k-livesHour/2-r.IntN(4*livesHour)
+		if c.Deletes {
+			s, from := r.IntN(livesSteady), k-livesHour/2-r.IntN(16*livesHour)
 			to := min(k-livesHour/2, from+r.IntN(2*livesHour))
 			c.say("deleting", s, from, to)
 			do("deletion", func(context.Context) error { return deleteTicks(c.db, s, from, to) })
 			c.say("deleted", s, from, to)
 			c.say("did", "deletion")
+			do("cleaning", c.db.CleanTombstones) // before a merge does it
 		}
 		do("compaction", c.db.Compact)
 		if r.IntN(2) == 0 {

@@ -92,7 +92,7 @@ func lead(t *testing.T, l life, r *rand.Rand, o *livesOracle) []string {
 	defer cancel()
 	moment := moments[r.IntN(len(moments))]
 	mark, marks := moment.mark, 1+r.IntN(moment.most)
-	l.Deletes = l.N%3 == 1 || mark == "phase deletion"
+	l.Deletes = l.N%2 == 1 || mark == "phase deletion"
 	text, err := json.Marshal(l)
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,9 @@ func lead(t *testing.T, l life, r *rand.Rand, o *livesOracle) []string {
 			}
 		}
 	}
-	if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() {
+	if err := cmd.Wait(); strings.HasPrefix(said.String(), mapperPanic) {
+		return []string{"panic of the library"}
+	} else if err == nil || cmd.ProcessState.Exited() {
 		t.Fatalf("the child ended by itself: %v; %s", err, said)
 	}
 	if !ready {
@@ -156,6 +158,13 @@ func lead(t *testing.T, l life, r *rand.Rand, o *livesOracle) []string {
 	}
 	return hitBy(l.Dir, phase, begun)
 }
+
+// mapperPanic is how the library ends a process, about once in 500 lives on a
+// busy machine, when a chunk is mapped to the first file since the opening
+// while the head is truncated: ChunkDiskMapper.Truncate compares the number of
+// files from before with what it removed of them, none with none, and sets the
+// file's number back. The log has what was acknowledged, as after a kill.
+const mapperPanic = "panic: expected newly cut file to have sequence:offset"
 
 // hitBy says what a kill interrupted by what was begun and not ended, and by
 // what it left behind.
