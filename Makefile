@@ -8,7 +8,7 @@ BIN      := bin/nocturne
 # What the tests need from Debian; each is started on loopback and stopped after.
 PACKAGES := snmpd snmp openssh-server chromium prometheus victoria-metrics
 
-.PHONY: help build run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate bench bench-tsdb bench-tsdb-growth screenshots clean
+.PHONY: help build run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate docs bench bench-tsdb bench-tsdb-growth screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ assets: ## fetch the front-end's libraries and fonts anew into views/static/vend
 
 generate: ## generate the templ code
 	$(GO) tool templ generate -path views
+
+docs: ## write the reference pages of docs anew, from the code
+	$(GO) test -tags $(TAGS) -run '^TestReferencePages$$' ./cmd/nocturne -update-reference
 
 bench: build ## the figures of docs/benchmarks.md: cold start, RSS, binary size, loop time
 	NOCTURNE_BENCH=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestBench' ./cmd/nocturne

@@ -51,6 +51,7 @@ var arrows = map[string][]string{
 	"internal/inventory/layout": {},
 
 	"collector/snmp":      {"collector", "internal/snmpconn"},
+	"collector/self":      {"collector"},
 	"collector/linux":     {"collector", "internal/sshconn"},
 	"collector/openstack": {"collector", "internal/cloudconn"},
 
@@ -76,7 +77,7 @@ var parts = []string{"tsdb/folder", "tsdb/live", "tsdb/rollup", "tsdb/remotewrit
 
 // backends are imported by cmd alone.
 var backends = []string{
-	"collector/snmp", "collector/linux", "collector/openstack", "alerting/webhook", "automation/badgerq", "automation/sshexec",
+	"collector/snmp", "collector/linux", "collector/openstack", "collector/self", "alerting/webhook", "automation/badgerq", "automation/sshexec",
 }
 
 type source struct {

@@ -14,6 +14,7 @@ type ticket struct {
 	Entry
 	receipts []string  // of the queue's deliveries that led to it
 	due      time.Time // not before
+	since    time.Time // it waits for its turn
 	machine  string    // what the host's name stands for
 	running  bool
 }
@@ -78,7 +79,7 @@ func (s *slots) add(e Entry, receipt string, due time.Time) bool {
 	defer s.mu.Unlock()
 	t, known := s.tickets[e.id()]
 	if !known {
-		t = &ticket{Entry: e, due: due, machine: machine}
+		t = &ticket{Entry: e, due: due, since: time.Now(), machine: machine}
 		s.tickets[e.id()] = t
 		l := s.lane(e.Region)
 		l.waiting = append(l.waiting, t)
@@ -223,13 +224,20 @@ type RegionStatus struct {
 	Running int
 	High    int // most ever running at once
 	Waiting int
+	Oldest  time.Time // since when the first of those waits; zero without one
 }
 
 func (s *slots) status() (out []RegionStatus, running, high int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.lanes {
-		out = append(out, RegionStatus{Name: l.name, Slots: l.slots, Limit: l.limit, Running: l.running, High: l.high, Waiting: len(l.waiting)})
+		r := RegionStatus{Name: l.name, Slots: l.slots, Limit: l.limit, Running: l.running, High: l.high, Waiting: len(l.waiting)}
+		for _, t := range l.waiting {
+			if r.Oldest.IsZero() || t.since.Before(r.Oldest) {
+				r.Oldest = t.since
+			}
+		}
+		out = append(out, r)
 	}
 	return out, s.running, s.high
 }

@@ -375,5 +375,6 @@ func pages() []shown {
 	}
 	all = append(all, adminPages()...)
 	all = append(all, historyPages()...)
+	all = append(all, appliancePages()...)
 	return append(all, wallPages()...)
 }

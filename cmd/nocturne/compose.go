@@ -17,6 +17,7 @@ import (
 	"nocturne/automation/inspection"
 	"nocturne/automation/remedy"
 	"nocturne/collector"
+	"nocturne/collector/self"
 	"nocturne/internal/web"
 )
 
@@ -52,11 +53,19 @@ func readTexts(c Config) (texts, error) {
 		}
 		return nil
 	}
+	rules := func(f textFile) error {
+		t.rules = append(t.rules, alerting.File{Name: f.name, Data: f.data})
+		return alerting.ParseRules([]alerting.File{{Name: f.name, Data: f.data}})
+	}
+	if c.Alerting.Appliance {
+		if f, err := defaultFile("appliance.yml"); err != nil {
+			return t, err
+		} else if err := rules(f); err != nil {
+			return t, err
+		}
+	}
 	err := errors.Join(
-		load("alerting.rules", c.Alerting.Rules, "rules.yml", func(f textFile) error {
-			t.rules = append(t.rules, alerting.File{Name: f.name, Data: f.data})
-			return alerting.ParseRules([]alerting.File{{Name: f.name, Data: f.data}})
-		}),
+		load("alerting.rules", c.Alerting.Rules, "rules.yml", rules),
 		load("automation.runbooks", c.Automation.Runbooks, "restart-service.yaml", func(f textFile) error {
 			rb, err := automation.ParseRunbook(f.name, f.data)
 			if err == nil {
@@ -115,6 +124,9 @@ func (c *Config) targets() []collector.Target {
 	var out []collector.Target
 	if c.Collector.Local {
 		out = append(out, collector.Target{Name: localName, Kind: "local", Interval: c.Collector.Interval, Timeout: c.Collector.Timeout})
+	}
+	if c.Collector.Self {
+		out = append(out, collector.Target{Name: selfName, Kind: self.Kind, Interval: c.Collector.Interval, Timeout: c.Collector.Timeout})
 	}
 	add := func(kind, port string, list []TargetConfig) {
 		for _, t := range list {

@@ -89,6 +89,7 @@ func (c LimitsConfig) validate(f *faults) {
 // CollectorConfig holds what targets do not say themselves.
 type CollectorConfig struct {
 	Local       bool          `yaml:"local"`    // monitor this machine
+	Self        bool          `yaml:"self"`     // and this program
 	Interval    time.Duration `yaml:"interval"` // between two polls of a target
 	Timeout     time.Duration `yaml:"timeout"`  // of one poll, below the interval
 	Concurrency int           `yaml:"concurrency"`
@@ -180,9 +181,10 @@ type RegionConfig struct {
 
 // AlertingConfig names rules and receivers.
 type AlertingConfig struct {
-	Interval time.Duration   `yaml:"interval"` // of groups that name none
-	Rules    []string        `yaml:"rules"`    // files in Prometheus' format; globs allowed
-	Webhooks []WebhookConfig `yaml:"webhooks"`
+	Interval  time.Duration   `yaml:"interval"`  // of groups that name none
+	Rules     []string        `yaml:"rules"`     // files in Prometheus' format; globs allowed
+	Appliance bool            `yaml:"appliance"` // beside those, the rules about this program itself
+	Webhooks  []WebhookConfig `yaml:"webhooks"`
 }
 
 // WebhookConfig is one receiver of Alertmanager's JSON. The address may hold a
@@ -203,9 +205,9 @@ func DefaultConfig() Config {
 			MaxAhead: model.Duration(10 * time.Minute),
 			Limits:   LimitsConfig{Series: 2_000_000, SeriesPerSource: 500_000, Labels: 64, LabelNameLength: 1024, LabelValueLength: 4096}},
 		Live:       LiveConfig{MaxSeries: 500, MaxBytes: 64 << 20},
-		Collector:  CollectorConfig{Local: true, Interval: 15 * time.Second, Timeout: 10 * time.Second, Concurrency: 64},
+		Collector:  CollectorConfig{Local: true, Self: true, Interval: 15 * time.Second, Timeout: 10 * time.Second, Concurrency: 64},
 		Automation: AutomationConfig{GlobalSlots: 256},
-		Alerting:   AlertingConfig{Interval: 15 * time.Second},
+		Alerting:   AlertingConfig{Interval: 15 * time.Second, Appliance: true},
 	}
 }
 
@@ -376,6 +378,9 @@ func (c *Config) validateTargets(f *faults, credentials map[string]string) {
 	seen := map[string]string{}
 	if c.Collector.Local {
 		seen[localName] = "this machine (collector.local)"
+	}
+	if c.Collector.Self {
+		seen[selfName] = "this program (collector.self)"
 	}
 	check := func(kind, credential string, list []TargetConfig, needAddress bool) {
 		for i, t := range list {

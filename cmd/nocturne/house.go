@@ -22,6 +22,7 @@ import (
 	"nocturne/collector"
 	"nocturne/collector/linux"
 	"nocturne/collector/openstack"
+	"nocturne/collector/self"
 	"nocturne/collector/snmp"
 	"nocturne/internal/access"
 	"nocturne/internal/cloudconn"
@@ -180,6 +181,7 @@ func (h *house) openCollector() (err error) {
 	h.collector, err = collector.New(collector.Options{
 		Sources: map[string]collector.Source{
 			"local":     linux.NewLocal(),
+			self.Kind:   self.New(h.writeMetrics, version),
 			"linux":     linux.New(h.ssh).Regions(region),
 			"snmp":      snmp.New(h.snmp, credentialOf[snmpconn.Credential](h.access.Vault(), "snmp")),
 			"openstack": openstack.New(h.cloud, credentialOf[cloudconn.Credential](h.access.Vault(), "openstack")),
@@ -255,7 +257,7 @@ func (h *house) openWeb(lab bool) (err error) {
 	h.web, err = web.New(web.Options{
 		History: h.history, Live: h.live, Ledger: h.ledger, Access: h.access, Graph: h.graph, Collector: h.collector,
 		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector, Write: write,
-		Metrics: described(), Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status,
+		Metrics: described(), Exposition: h.writeMetrics, Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status,
 		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, Lab: lab, Log: h.log,
 	})
 	if err != nil {
@@ -293,6 +295,7 @@ func (h *house) Run(ctx context.Context) error {
 	part("live window", h.live.Run)
 	part("forward", h.forward.Run)
 	part("inventory", h.graph.Run)
+	part("ledger", func(ctx context.Context) error { return h.ledger.Run(ctx, h.log) })
 	part("ssh connections", h.ssh.Run)
 	part("collector", h.collector.Run)
 	part("bursts", h.runBursts)

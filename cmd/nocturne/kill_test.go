@@ -18,6 +18,10 @@ import (
 
 // TestMain runs the product instead of the tests where startChild asks for it.
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		os.Exit(0)
+	}
 	if path := os.Getenv(childConfig); path != "" {
 		os.Exit(child(path, os.Getenv(childAim)))
 	}

@@ -31,6 +31,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -65,7 +66,8 @@ type Entry struct {
 
 // Chain is the ledger. It is safe for concurrent use.
 type Chain struct {
-	log *state.Log[Entry]
+	log     *state.Log[Entry]
+	verdict atomic.Pointer[Verdict]
 }
 
 // tailChecked entries are verified by Open.
@@ -137,12 +139,6 @@ func (e Entry) hash() string {
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
-}
-
-// Verify checks the whole chain and returns how many entries hold. Its error
-// wraps ErrBroken and names the first entry that does not.
-func (c *Chain) Verify(ctx context.Context) (n uint64, err error) {
-	return c.verify(ctx, 1)
 }
 
 // verify checks the entries from first on; what came before first is believed.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"nocturne/internal/ledger"
 	"nocturne/views/admin"
@@ -16,13 +15,6 @@ import (
 // auditDepth is how many of the newest entries the page looks through; the
 // whole chain is in the API.
 const auditDepth = 5000
-
-// verification is the last check of the chain that somebody asked for.
-type verification struct {
-	at     time.Time
-	n      uint64
-	broken string
-}
 
 func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 	m := admin.Audit{Page: s.page(r, "Audit"), Query: ui.ParseQuery("/admin/audit", r.URL.Query(), "kind")}
@@ -49,8 +41,11 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 			Seq: e.Seq, At: e.At, Kind: e.Kind, Actor: e.Actor, Action: e.Action, Subject: e.Subject, Incident: e.Incident, Hash: e.Hash, Data: indented(e.Data),
 		})
 	}
-	if v := s.verified.Load(); v != nil {
-		m.Checked, m.Verified, m.Broken = v.at, v.n, v.broken
+	if v, ok := s.Ledger.LastVerdict(); ok {
+		m.Checked, m.Verified = v.At, v.Entries
+		if v.Err != nil {
+			m.Broken = v.Err.Error()
+		}
 	}
 	s.render(w, r, http.StatusOK, admin.AuditPage(m))
 	return nil
@@ -73,14 +68,11 @@ func indented(data json.RawMessage) string {
 // of the request.
 func (s *Server) verifyLedger(w http.ResponseWriter, r *http.Request) error {
 	n, err := s.Ledger.Verify(r.Context())
-	v := &verification{at: time.Now(), n: n}
 	if err != nil && !errors.Is(err, ledger.ErrBroken) {
 		return err
 	}
 	if err != nil {
-		v.broken = err.Error()
 		s.log.Error("the ledger's chain is broken", "entries", n, "err", err)
 	}
-	s.verified.Store(v)
 	return done(w, r, "/admin/audit")
 }

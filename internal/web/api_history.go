@@ -118,6 +118,7 @@ type countJSON struct {
 // addHistory adds how the store of samples fares.
 func (a *apiMux) addHistory() {
 	add(a, op{id: "get-history", method: "GET", path: "/history", tag: "history", summary: "What is held of samples, who writes it, and what is wrong with it", right: access.View}, a.s.apiHistory)
+	add(a, op{id: "get-appliance", method: "GET", path: "/appliance", tag: "history", summary: "How this program itself fares, part by part", right: access.View}, a.s.apiAppliance)
 }
 
 func (s *Server) apiHistory(context.Context, *struct{}) (*body[historyJSON], error) {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"net/http"
@@ -19,8 +20,8 @@ import (
 
 // vector answers an instant query. An error is logged, and what it would have
 // said is then not seen.
-func (s *Server) vector(r *http.Request, query string) promql.Vector {
-	res, err := s.History.Query(r.Context(), query, time.Now())
+func (s *Server) vector(ctx context.Context, query string) promql.Vector {
+	res, err := s.History.Query(ctx, query, time.Now())
 	if err == nil {
 		var v promql.Vector
 		if v, err = res.Vector(); err == nil {
@@ -34,7 +35,7 @@ func (s *Server) vector(r *http.Request, query string) promql.Vector {
 // values answers an instant query by one label.
 func (s *Server) values(r *http.Request, query, label string) map[string]float64 {
 	out := map[string]float64{}
-	for _, x := range s.vector(r, query) {
+	for _, x := range s.vector(r.Context(), query) {
 		out[x.Metric.Get(label)] = x.F
 	}
 	return out
@@ -180,7 +181,7 @@ func (s *Server) said(id, label string) map[string]ui.State {
 func (s *Server) services(r *http.Request, id, sel string) []devices.Service {
 	said := s.said(id, "name")
 	var rows []devices.Service
-	for _, x := range s.vector(r, `node_systemd_unit_state{`+sel+`} == 1`) {
+	for _, x := range s.vector(r.Context(), `node_systemd_unit_state{`+sel+`} == 1`) {
 		name := x.Metric.Get("name")
 		rows = append(rows, devices.Service{ID: name, Name: name, Active: x.Metric.Get("state"), State: said[name]})
 	}
@@ -195,7 +196,7 @@ func (s *Server) disks(r *http.Request, id, sel string) []devices.Disk {
 	avail := s.values(r, `node_filesystem_avail_bytes{`+sel+`}`, "mountpoint")
 	said := s.said(id, "mountpoint")
 	var rows []devices.Disk
-	for _, x := range s.vector(r, `node_filesystem_size_bytes{`+sel+`}`) {
+	for _, x := range s.vector(r.Context(), `node_filesystem_size_bytes{`+sel+`}`) {
 		mount, total := x.Metric.Get("mountpoint"), x.F
 		row := devices.Disk{Mount: mount, Device: x.Metric.Get("device"), Size: quantity(total, "B"), Percent: -1, State: said[mount]}
 		if free, ok := avail[mount]; ok && total > 0 {

@@ -137,11 +137,11 @@ func (s *Server) incident(w http.ResponseWriter, r *http.Request) error {
 // checkedRange says that the entries are within what was checked last; "" when
 // they are not.
 func (s *Server) checkedRange(entries []ledger.Entry) string {
-	v := s.verified.Load()
-	if v == nil || v.broken != "" || len(entries) == 0 || entries[len(entries)-1].Seq > v.n {
+	v, ok := s.Ledger.LastVerdict()
+	if !ok || v.Err != nil || len(entries) == 0 || entries[len(entries)-1].Seq > v.Entries {
 		return ""
 	}
-	return fmt.Sprintf("records %d to %d unbroken, checked %s UTC", entries[0].Seq, entries[len(entries)-1].Seq, ui.Stamp(v.at))
+	return fmt.Sprintf("records %d to %d unbroken, checked %s UTC", entries[0].Seq, entries[len(entries)-1].Seq, ui.Stamp(v.At))
 }
 
 // stages are the arrows of the loop, each with when it was reached.

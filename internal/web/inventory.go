@@ -13,7 +13,7 @@ import (
 )
 
 // kindsKnown are the kinds of items, in the order of their reading.
-var kindsKnown = []string{"site", "room", "rack", "device", "interface", "link", "host", "hypervisor", "instance", "application"}
+var kindsKnown = []string{"site", "room", "rack", "device", "interface", "link", "host", "hypervisor", "instance", "application", "appliance"}
 
 func (s *Server) inventory(w http.ResponseWriter, r *http.Request) error {
 	m := invview.List{

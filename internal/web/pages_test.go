@@ -184,7 +184,7 @@ func (e *estate) walk(t *testing.T, from ...string) (seen []string) {
 }
 
 var firstPages = []string{"/", "/devices", "/racks", "/topology", "/alerts", "/jobs", "/reports", "/inventory", "/inventory/import",
-	"/admin/people", "/admin/tokens", "/admin/credentials", "/admin/credentials?kind=ssh", "/admin/credentials?kind=openstack", "/admin/audit", "/admin/targets", "/admin/rules", "/admin/about"}
+	"/admin/people", "/admin/tokens", "/admin/credentials", "/admin/credentials?kind=ssh", "/admin/credentials?kind=openstack", "/admin/audit", "/admin/targets", "/admin/rules", "/admin/about", "/admin/appliance"}
 
 func TestPagesOfAnEmptyWorld(t *testing.T) {
 	t.Parallel()

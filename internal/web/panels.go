@@ -93,6 +93,27 @@ var panels = []panel{
 		Name: "load", Title: "Load", Kinds: []string{"host"}, Job: "linux", Live: true,
 		Lines: []line{{`node_load1{$sel}`, "1 minute"}},
 	}, {
+		Name: "cpu", Title: "CPU of this program", Unit: "percent", Kinds: []string{"appliance"}, Job: "nocturne", Live: true,
+		Lines: []line{{`100 * rate(process_cpu_seconds_total{$sel}[$w])`, "of one processor"}},
+	}, {
+		Name: "memory", Title: "Memory of this program", Unit: "bytes", Kinds: []string{"appliance"}, Job: "nocturne", Live: true,
+		Lines: []line{{`process_resident_memory_bytes{$sel}`, "resident"}, {`go_memstats_heap_inuse_bytes{$sel}`, "heap"}},
+	}, {
+		Name: "samples", Title: "Samples taken", Unit: "samples/s", Kinds: []string{"appliance"}, Job: "nocturne", Live: true,
+		Lines: []line{{`rate(nocturne_tsdb_samples_appended_total{$sel}[$w])`, "taken"}},
+	}, {
+		Name: "polls", Title: "Polls", Unit: "polls/s", Kinds: []string{"appliance"}, Job: "nocturne", Live: true,
+		Lines: []line{
+			{`sum(rate(nocturne_collector_polls_total{$sel}[$w]))`, "ended"}, {`sum(rate(nocturne_collector_poll_failures_total{$sel}[$w]))`, "not answered"},
+			{`sum(rate(nocturne_collector_missed_polls_total{$sel}[$w]))`, "not begun in time"},
+		},
+	}, {
+		Name: "sync", Title: "Time to make the log durable", Unit: "seconds", Kinds: []string{"appliance"}, Job: "nocturne", Live: true,
+		Lines: []line{{`rate(nocturne_tsdb_log_sync_duration_seconds_sum{$sel}[$w]) / rate(nocturne_tsdb_log_sync_duration_seconds_count{$sel}[$w])`, "mean"}},
+	}, {
+		Name: "room", Title: "Room on the disk of the data", Unit: "bytes", Kinds: []string{"appliance"}, Job: "nocturne",
+		Lines: []line{{`nocturne_data_free_bytes{$sel}`, "free"}},
+	}, {
 		Name: "vcpus", Title: "Virtual CPUs", Kinds: []string{"hypervisor"}, Job: "openstack",
 		Lines: []line{{`max(openstack_nova_vcpus_used{$sel})`, "used"}, {`max(openstack_nova_vcpus_available{$sel})`, "in all"}},
 	}, {

@@ -3,8 +3,6 @@ package web
 import (
 	"net/http"
 
-	"github.com/VictoriaMetrics/metrics"
-
 	"nocturne/views/static"
 )
 
@@ -19,7 +17,7 @@ func (s *Server) routes() http.Handler {
 	administer := func(pattern string, h handler) { mux.Handle(pattern, s.may("administer", s.handle(h))) }
 
 	mux.Handle("GET "+static.Prefix, static.Handler())
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { metrics.WritePrometheus(w, true) })
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { s.Exposition(w) })
 	open("GET /healthz", s.healthz)
 	open("GET /readyz", s.readyz)
 	open("GET /login", s.loginPage)
@@ -74,6 +72,7 @@ func (s *Server) routes() http.Handler {
 	view("GET /admin/targets", s.targets)
 	view("GET /admin/rules", s.rules)
 	view("GET /admin/history", s.historyPage)
+	view("GET /admin/appliance", s.appliancePage)
 	view("GET /admin/about", s.about)
 
 	view("GET /live", s.live)

@@ -101,6 +101,7 @@ func (e *estate) visits() map[string]visit {
 		"GET /admin/rules":                      seen("/admin/rules"),
 		"GET /admin/about":                      seen("/admin/about"),
 		"GET /admin/history":                    seen("/admin/history"),
+		"GET /admin/appliance":                  seen("/admin/appliance"),
 		"POST /maintenance":                     acts("/maintenance", "item", "host/web-ok", "minutes", "5"),
 		"POST /maintenance/end":                 acts("/maintenance/end", "item", "host/web-ok"),
 		"POST /poll":                            acts("/poll", "target", "web-ok"),

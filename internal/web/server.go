@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/VictoriaMetrics/metrics"
 
 	"nocturne/alerting"
 	"nocturne/automation"
@@ -39,10 +41,13 @@ type Options struct {
 
 	// Write takes samples by remote write for the sender of that name. nil:
 	// there is no such path.
-	Write    func(w http.ResponseWriter, r *http.Request, sender string)
-	Metrics  map[string][]collector.Metric // what the targets of each kind have
-	Metadata *tsdb.Metadata                // what senders say of their metrics
-	Interval func() (poll, eval time.Duration)
+	Write func(w http.ResponseWriter, r *http.Request, sender string)
+	// Exposition writes the program's own metrics in Prometheus' text format.
+	// nil: those of the process alone.
+	Exposition func(w io.Writer)
+	Metrics    map[string][]collector.Metric // what the targets of each kind have
+	Metadata   *tsdb.Metadata                // what senders say of their metrics
+	Interval   func() (poll, eval time.Duration)
 	// Receivers says how those fare that samples are sent on to. nil: none.
 	Receivers func() []forward.Status
 
@@ -64,8 +69,7 @@ type Server struct {
 	hub     *hub
 	handler http.Handler
 
-	verified atomic.Pointer[verification] // the last check of the ledger
-	figures  *tileBoard
+	figures *tileBoard
 }
 
 // New builds the routes. It starts nothing.
@@ -73,6 +77,9 @@ func New(o Options) (*Server, error) {
 	if o.History == nil || o.Live == nil || o.Ledger == nil || o.Access == nil || o.Graph == nil ||
 		o.Collector == nil || o.Alerts == nil || o.Jobs == nil || o.Inspections == nil {
 		return nil, errors.New("web: an option is missing")
+	}
+	if o.Exposition == nil {
+		o.Exposition = func(w io.Writer) { metrics.WritePrometheus(w, true) }
 	}
 	s := &Server{Options: o, figures: newTileBoard(), log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "web")}
 	s.hub = newHub(s)

@@ -39,7 +39,7 @@ func tallyOf(counts map[alerting.State]int) ui.Tally {
 func itemHref(id string) string {
 	kind, _, _ := strings.Cut(id, "/")
 	switch kind {
-	case "device", "host", "instance", "hypervisor", "interface":
+	case "device", "host", "instance", "hypervisor", "interface", "appliance":
 		return "/device/" + ui.Path(id)
 	case "rack":
 		return "/rack/" + ui.Path(id)

@@ -22,6 +22,7 @@ var tabs = []ui.Ref{
 	{Label: "Credentials", Href: "/admin/credentials"},
 	{Label: "Targets", Href: "/admin/targets"},
 	{Label: "Rules", Href: "/admin/rules"},
+	{Label: "Appliance", Href: "/admin/appliance"},
 	{Label: "History", Href: "/admin/history"},
 	{Label: "Audit", Href: "/admin/audit"},
 	{Label: "About", Href: "/admin/about"},
