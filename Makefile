@@ -71,9 +71,9 @@ bench: build ## the figures of docs/benchmarks.md: cold start, RSS, binary size,
 bench-tsdb: ## history beside Prometheus, VictoriaMetrics and the bare library: artifacts/bench-tsdb.md
 	NOCTURNE_BENCH_TSDB=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 180m -run '^TestBenchTSDB$$' ./tools/benchtsdb
 
-bench-tsdb-growth: ## the same at 10k, 100k and 500k series, drawn into docs/images/bench-*.svg
-	NOCTURNE_BENCH_TSDB=1 NOCTURNE_BENCH_SERIES=10000,100000,500000 $(GO) test -tags $(TAGS) -count=1 -v -timeout 300m -run '^TestBenchTSDB$$' ./tools/benchtsdb; \
-	status=$$?; cp artifacts/bench-*.svg docs/images/; exit $$status
+SERIES ?= 10000,100000,500000
+bench-tsdb-growth: ## the same at SERIES=10000,100000,500000, kept in docs/bench-growth.json, drawn into docs/images/bench-*.svg
+	NOCTURNE_BENCH_TSDB=1 NOCTURNE_BENCH_GROWTH=1 NOCTURNE_BENCH_SERIES=$(SERIES) $(GO) test -tags $(TAGS) -count=1 -v -timeout 300m -run '^TestBenchTSDB$$/^(appends|servers)$$' ./tools/benchtsdb
 
 clean: ## remove what was built
 	rm -rf bin artifacts

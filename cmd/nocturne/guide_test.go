@@ -207,7 +207,7 @@ func (r *pageReader) start(line, shown string) {
 		}
 	})
 	eventually(r.t, 30*time.Second, line+" prints what the page has and answers", func() bool {
-		if !shows(out.String(), shown+"\n…") && !shows(out.String(), shown) {
+		if !shows(out.String(), strings.TrimSpace(shown)+"\n…") && !shows(out.String(), shown) {
 			return false
 		}
 		res, err := http.Get("http://" + r.address + "/healthz")

@@ -19,6 +19,7 @@ const selfName = "nocturne"
 // read from its parts when asked for.
 func (h *house) writeMetrics(w io.Writer) {
 	metrics.WritePrometheus(w, true)
+	metrics.WriteFDMetrics(w)
 	h.writeVitals(w, time.Now())
 }
 

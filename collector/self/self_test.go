@@ -50,7 +50,7 @@ func TestPollReadsWhatIsCounted(t *testing.T) {
 
 // TestProcessIsSeen has the library tell of this process.
 func TestProcessIsSeen(t *testing.T) {
-	res, err := New(func(w io.Writer) { metrics.WriteProcessMetrics(w) }, "").Poll(t.Context(), target)
+	res, err := New(func(w io.Writer) { metrics.WriteProcessMetrics(w); metrics.WriteFDMetrics(w) }, "").Poll(t.Context(), target)
 	if err != nil {
 		t.Fatal(err)
 	}

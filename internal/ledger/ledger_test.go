@@ -140,7 +140,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		} else {
-			good, err := (&Chain{log}).Verify(t.Context())
+			good, err := (&Chain{log: log}).Verify(t.Context())
 			if !errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), fmt.Sprintf("at entry %d:", first)) || good != uint64(first-1) {
 				t.Errorf("round %d: %s of %d: %d entries hold, want %d; %v", round, what, n, good, first-1, err)
 			}

@@ -48,6 +48,8 @@ func TestMain(m *testing.M) {
 //	NOCTURNE_BENCH_SERIES   how many series, "100000" or several with commas
 //	NOCTURNE_BENCH_STEPS    intervals to send (372: until a block is written)
 //	NOCTURNE_BENCH_HISTORY  "1000x30" or other series x days of old samples
+//	NOCTURNE_BENCH_GROWTH   "1": keep the figures in docs/bench-growth.json, row by
+//	                        row, and draw them into docs/images
 //	NOCTURNE_BENCH_PROFILE  folder for CPU profiles of the appends in-process
 //
 // The parts can be had alone: -run TestBenchTSDB/appends, /servers, /history.

@@ -79,8 +79,14 @@ func (p plot) lines(b *strings.Builder, lines map[string]map[int]float64, sizes 
 	for who := range lines {
 		names = append(names, who)
 	}
-	last := sizes[len(sizes)-1]
-	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(y(lines[a][last]), y(lines[b][last])) })
+	// A line ends where it has its last figure: a run may have been broken off.
+	end := map[string]int{}
+	for _, who := range names {
+		for n := range lines[who] {
+			end[who] = max(end[who], n)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(y(lines[a][end[a]]), y(lines[b][end[b]])) })
 	lowest := math.Inf(-1)
 	for _, who := range names {
 		var points, dots strings.Builder
@@ -92,7 +98,7 @@ func (p plot) lines(b *strings.Builder, lines map[string]map[int]float64, sizes 
 			fmt.Fprintf(&points, "%.1f,%.1f ", x(n), y(v))
 			fmt.Fprintf(&dots, `<circle cx="%.1f" cy="%.1f" r="4" fill="%s"><title>%s, %s series: %.4g %s</title></circle>`, x(n), y(v), colours[who], who, short(n), v, p.unit)
 		}
-		at := max(y(lines[who][last])+4, lowest+15)
+		at := max(y(lines[who][end[who]])+4, lowest+15)
 		lowest = at
 		fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>%s<text x="%d" y="%.1f" fill="%s">%s</text>`+"\n", strings.TrimSpace(points.String()), colours[who], dots.String(), plotWidth-right+10, at, colours[who], who)
 	}

@@ -107,6 +107,9 @@ func (s *section) compare(t *testing.T, r row) {
 	t.Helper()
 	s.out.mu.Lock()
 	s.Rows = append(s.Rows, r)
+	if os.Getenv("NOCTURNE_BENCH_GROWTH") == "1" {
+		s.out.keepGrowth(t)
+	}
 	s.out.mu.Unlock()
 	t.Log(strings.Join(r.cells(), " | "))
 	if missed := r.missed(); missed != "" {
@@ -185,8 +188,7 @@ func (r *report) markdown() string {
 	return b.String()
 }
 
-// write keeps the report under artifacts, and the plots where there are
-// several sizes.
+// write keeps the report under artifacts.
 func (r *report) write(t *testing.T) {
 	r.Machine = machine()
 	dir := filepath.Join(root(t), "artifacts")
@@ -200,11 +202,6 @@ func (r *report) write(t *testing.T) {
 		return
 	}
 	files := map[string]string{"bench-tsdb.md": r.markdown(), "bench-tsdb.json": string(text)}
-	for _, p := range plots {
-		if svg := p.draw(r.Sections); svg != "" {
-			files["bench-"+p.key+".svg"] = svg
-		}
-	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Error(err)
