@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,12 @@ type Options struct {
 	// Receivers says how those fare that samples are sent on to. nil: none.
 	Receivers func() []forward.Status
 
+	// TrustedProxies may say for whom a request comes, and that it came over
+	// HTTPS.
+	TrustedProxies []netip.Prefix
+	HSTS           time.Duration // how long browsers shall insist on HTTPS; 0 is not at all
+	MaxBody        int64         // bytes of a form, or of a request of the API (4 MiB)
+
 	Build    string    // version shown, and in the live stream
 	Started  time.Time // of the program
 	Settings []Setting // where data and configuration are, for the about page
@@ -74,6 +81,7 @@ func New(o Options) (*Server, error) {
 		o.Collector == nil || o.Alerts == nil || o.Jobs == nil || o.Inspections == nil {
 		return nil, errors.New("web: an option is missing")
 	}
+	o.MaxBody = cmp.Or(o.MaxBody, maxBody)
 	s := &Server{Options: o, figures: newTileBoard(), log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "web")}
 	s.hub = newHub(s)
 	s.handler = s.routes()
