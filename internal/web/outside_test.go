@@ -175,19 +175,3 @@ func TestHSTS(t *testing.T) {
 	f(24*time.Hour, nil, "")
 	f(0, &tls.ConnectionState{}, "")
 }
-
-// TestBodyIsBounded sends one byte more than the configuration allows.
-func TestBodyIsBounded(t *testing.T) {
-	t.Parallel()
-	e := openEstate(t, plan{people: true})
-	e.MaxBody = 100 << 10
-	page := func(size int) string {
-		return e.post("ann", "/inventory/import", "text", strings.Repeat("#", size)).Body.String()
-	}
-	if got := page(200 << 10); strings.Contains(got, "#####") {
-		t.Errorf("200 KiB of a form are taken: %.300s", got)
-	}
-	if got := page(90 << 10); !strings.Contains(got, "#####") && strings.Contains(got, "larger than") {
-		t.Errorf("90 KiB are not: %.300s", got)
-	}
-}
