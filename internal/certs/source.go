@@ -71,7 +71,6 @@ type held struct {
 
 // Source gives the listener its certificate.
 type Source struct {
-	kind   string
 	origin origin
 	acme   *authority // nil where that is not the kind
 	log    *slog.Logger
@@ -85,7 +84,7 @@ type Source struct {
 // New reads the certificate, or makes one that is self-signed. ACME's is asked
 // for by Run; until it is there a self-signed one stands in.
 func New(o Options) (*Source, error) {
-	s := &Source{kind: o.Kind, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "certs")}
+	s := &Source{log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "certs")}
 	own := &selfSigned{dir: o.Dir, names: wanted(o.Host, o.Names)}
 	switch o.Kind {
 	case Files:

@@ -54,7 +54,16 @@ type site struct {
 	url    string
 	client *http.Client
 	log    *lines
+	server *Server
 	stop   func() error
+}
+
+// idle counts the connections that wait for a request.
+func (x *site) idle() int {
+	b := x.server.bounded
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.idle.Len()
 }
 
 // serve runs h within limits; over is "http", "https" (HTTP/1.1 over TLS) or "h2".
@@ -83,7 +92,7 @@ func serve(t *testing.T, over string, l Limits, h http.HandlerFunc) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.addr = s.Addr().String()
+	x.server, x.addr = s, s.Addr().String()
 	x.url = "https://" + x.addr
 	if over == "http" {
 		x.url = "http://" + x.addr
@@ -315,13 +324,14 @@ func TestLargeHeader(t *testing.T) {
 	x.quick("a large header")
 }
 
-// kept is a connection that has had one answer and stays.
-func (x *site) kept(from string) net.Conn {
+// kept is a connection that has had one answer and stays, one more of so many.
+func (x *site) kept(from string, idle int) net.Conn {
 	x.t.Helper()
 	c := x.dial(from)
 	if err := ask(c); err != nil {
 		x.t.Fatal(err)
 	}
+	need.Until(x.t, "it is idle", func() bool { return x.idle() == idle })
 	return c
 }
 
@@ -345,7 +355,15 @@ func ask(c net.Conn) error {
 // TestBounds opens one connection more than may be: in all, and of one address;
 // with idle ones, and with none.
 func TestBounds(t *testing.T) {
-	x := serve(t, "http", Limits{Connections: 6, PerAddress: 4, HeaderTime: time.Minute, IdleTime: time.Minute}, hello)
+	working, goOn := make(chan struct{}, 2), make(chan struct{})
+	x := serve(t, "http", Limits{Connections: 6, PerAddress: 4, HeaderTime: time.Minute, IdleTime: time.Minute}, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/work" {
+			working <- struct{}{}
+			<-goOn
+		}
+		hello(w, r)
+	})
+	defer close(goOn)
 	open, refused, made := connections.Get(), refusedOne.Get(), idleClosed.Get()
 	for range 4 {
 		x.dial("127.0.0.2") // silent: nothing idle is closed for it
@@ -355,10 +373,9 @@ func TestBounds(t *testing.T) {
 	if got := refusedOne.Get() - refused; got != 1 {
 		t.Errorf("%d refused of one address, want 1", got)
 	}
-	first := x.kept("127.0.0.3")
-	second := x.kept("127.0.0.3")
-	need.Until(t, "both are idle", func() bool { return connections.Get() == open+6 })
-	third := x.kept("127.0.0.4") // makes six again: the longest idle goes
+	first := x.kept("127.0.0.3", 1)
+	second := x.kept("127.0.0.3", 2)
+	third := x.kept("127.0.0.4", 2) // makes six again: the longest idle goes
 	ends(t, first, 5*time.Second)
 	if err := ask(second); err != nil {
 		t.Errorf("the second was closed: %v", err)
@@ -370,16 +387,16 @@ func TestBounds(t *testing.T) {
 		t.Errorf("%d idle ones closed, want 1", got)
 	}
 	full := refusedAll.Get()
-	// Both are busy with half a request.
 	for _, c := range []net.Conn{second, third} {
-		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n"); err != nil {
+		if _, err := io.WriteString(c, "GET /work HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
+		<-working
 	}
-	need.Until(t, "a new connection is refused while all are busy", func() bool {
-		ends(t, x.dial("127.0.0.5"), 5*time.Second)
-		return refusedAll.Get() > full
-	})
+	ends(t, x.dial("127.0.0.5"), 5*time.Second)
+	if got := refusedAll.Get() - full; got != 1 {
+		t.Errorf("%d refused while all are busy, want 1", got)
+	}
 	if got := connections.Get() - open; got > 6 {
 		t.Errorf("%v connections, want 6 at most", got)
 	}
