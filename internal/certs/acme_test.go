@@ -114,29 +114,35 @@ func portOf(t *testing.T, address string) int {
 }
 
 // startDNS answers each question for an IPv4 address with 127.0.0.1 and all
-// others with nothing (RFC 1035).
+// others with nothing (RFC 1035), over TCP, as Pebble asks.
 func startDNS(t *testing.T) string {
 	t.Helper()
-	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
-	t.Cleanup(func() { _ = c.Close(); <-done })
+	t.Cleanup(func() { _ = l.Close(); <-done })
 	go func() {
 		defer close(done)
-		buf := make([]byte, 1500)
 		for {
-			n, from, err := c.ReadFrom(buf)
+			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			if a := answer(buf[:n]); a != nil {
-				_, _ = c.WriteTo(a, from)
+			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			var size [2]byte
+			if _, err := io.ReadFull(c, size[:]); err == nil {
+				q := make([]byte, binary.BigEndian.Uint16(size[:]))
+				if _, err := io.ReadFull(c, q); err == nil {
+					a := answer(q)
+					_, _ = c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(a))), a...))
+				}
 			}
+			_ = c.Close()
 		}
 	}()
-	return c.LocalAddr().String()
+	return l.Addr().String()
 }
 
 func answer(q []byte) []byte {
@@ -178,7 +184,12 @@ func TestACMEOverTLS(t *testing.T) {
 	address := runningOn(t, s, fmt.Sprint("127.0.0.1:", port))
 	root := p.root(t)
 	var first *x509.Certificate
-	need.Within(t, 30*time.Second, func() (err error) { first, err = served(t, address, "noc.example", root); return err })
+	need.Within(t, 30*time.Second, func() (err error) {
+		if first, err = served(t, address, "noc.example", root); err != nil {
+			return fmt.Errorf("%w; the fault is %v", err, s.Status().Fault)
+		}
+		return nil
+	})
 	if _, err := served(t, address, "watch.example", root); err != nil {
 		t.Errorf("the second domain: %v", err)
 	}
@@ -226,7 +237,12 @@ func TestACMEOverHTTP(t *testing.T) {
 	plain.Start()
 	defer plain.Close()
 	address, root := running(t, s), p.root(t)
-	need.Within(t, 30*time.Second, func() error { _, err := served(t, address, "noc.example", root); return err })
+	need.Within(t, 30*time.Second, func() error {
+		if _, err := served(t, address, "noc.example", root); err != nil {
+			return fmt.Errorf("%w; the fault is %v", err, s.Status().Fault)
+		}
+		return nil
+	})
 	res, err := http.Get(plain.URL + "/.well-known/acme-challenge/guess")
 	if err != nil {
 		t.Fatal(err)
