@@ -6,7 +6,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 BIN      := bin/nocturne
 # What the tests need from Debian; each is started on loopback and stopped after.
-PACKAGES := snmpd snmp openssh-server chromium prometheus victoria-metrics
+PACKAGES := snmpd snmp openssh-server chromium prometheus victoria-metrics nginx openssl
 
 .PHONY: help build run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate docs bench bench-tsdb bench-tsdb-growth screenshots clean
 
@@ -51,7 +51,7 @@ unit:
 
 deps: ## install what the tests need, on Debian as root
 	@bash tools/debian-packages $(PACKAGES)
-	@$(GO) test -run '^TestPrometheusRuns$$' ./internal/need # builds the peer once, before tests wait for it
+	@$(GO) test -run '^Test(Prometheus|Pebble)Runs$$' ./internal/need # builds the peers once, before tests wait for them
 
 browser-deps:
 	@bash tools/browser/install

@@ -41,6 +41,8 @@ var arrows = map[string][]string{
 	"collector":        {},
 	"internal/state":   {},
 
+	"internal/certs":     {},
+	"internal/listen":    {},
 	"internal/sshconn":   {},
 	"internal/snmpconn":  {},
 	"internal/cloudconn": {},

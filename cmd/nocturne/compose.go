@@ -183,7 +183,7 @@ func (c *Config) notifiers() ([]alerting.Notifier, error) {
 	return out, nil
 }
 
-func (c *Config) externalURL() string { return cmp.Or(c.ExternalURL, "http://"+c.Listen) }
+func (c *Config) externalURL() string { return cmp.Or(c.ExternalURL, c.addressOf(c.Listen)) }
 
 func (c *Config) settings() []web.Setting {
 	data, err := filepath.Abs(c.Data)

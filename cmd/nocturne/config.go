@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -23,7 +22,7 @@ import (
 // relative to the file's folder.
 type Config struct {
 	Data        string            `yaml:"data"`         // folder that holds everything stored
-	Listen      string            `yaml:"listen"`       // loopback address:port
+	Listen      string            `yaml:"listen"`       // address:port; off loopback only with TLS
 	ExternalURL string            `yaml:"external_url"` // how people reach the pages; in notifications
 	MasterKey   string            `yaml:"master_key"`   // file of the key that seals credentials; default DATA/master.key
 	Log         LogConfig         `yaml:"log"`
@@ -37,6 +36,10 @@ type Config struct {
 	Alerting    AlertingConfig    `yaml:"alerting"`
 	Inspections []string          `yaml:"inspections"` // files; globs allowed
 	Inventory   []string          `yaml:"inventory"`   // files imported at start; globs allowed
+
+	TLS            TLSConfig      `yaml:"tls"`
+	HTTP           HTTPConfig     `yaml:"http"`
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"` // whose X-Forwarded-For, -Proto and -Host are believed
 
 	dir string // folder of the file
 }
@@ -208,6 +211,7 @@ func DefaultConfig() Config {
 		Collector:  CollectorConfig{Local: true, Self: true, Interval: 15 * time.Second, Timeout: 10 * time.Second, Concurrency: 64},
 		Automation: AutomationConfig{GlobalSlots: 256},
 		Alerting:   AlertingConfig{Interval: 15 * time.Second, Appliance: true},
+		TLS:        defaultTLS, HTTP: defaultHTTP,
 	}
 }
 
@@ -239,6 +243,9 @@ func (c *Config) resolvePaths() {
 	}
 	abs(&c.Data)
 	abs(&c.MasterKey)
+	abs(&c.TLS.CertFile)
+	abs(&c.TLS.KeyFile)
+	abs(&c.TLS.ACME.CAFile)
 	abs(&c.SSH.KnownHosts)
 	for _, list := range [][]string{c.Inspections, c.Inventory, c.Automation.Runbooks, c.Automation.Remedies, c.Alerting.Rules} {
 		for i := range list {
@@ -279,6 +286,9 @@ func (f *faults) add(path, format string, args ...any) {
 func (c *Config) validate(file string) error {
 	f := &faults{file: file}
 	c.validateListen(f)
+	c.validateTLS(f)
+	c.validateProxies(f)
+	c.HTTP.validate(f)
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		f.add("log.level", "%q is none of debug, info, warn, error", c.Log.Level)
 	}
@@ -313,18 +323,6 @@ func (c *Config) validate(file string) error {
 		}
 	}
 	return errors.Join(f.errs...)
-}
-
-// validateListen holds the program on loopback until it speaks TLS.
-func (c *Config) validateListen(f *faults) {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		f.add("listen", "%q is no address:port", c.Listen)
-		return
-	}
-	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		f.add("listen", "%q is off loopback, which is refused while there is no TLS; put a TLS proxy on this machine before it", c.Listen)
-	}
 }
 
 func checkInterval(f *faults, path string, interval, timeout time.Duration) {

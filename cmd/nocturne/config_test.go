@@ -40,8 +40,8 @@ func TestConfigFaults(t *testing.T) {
 		}
 	}
 	f("lissten: 127.0.0.1:1\n", ":1: lissten: unknown field")
-	f("listen: 0.0.0.0:8080\n", "listen:", "off loopback")
-	f("listen: \"[::]:8080\"\n", "off loopback")
+	f("listen: 0.0.0.0:8080\ntls: {mode: off}\n", "listen:", "off loopback")
+	f("listen: \"[::]:8080\"\ntls: {mode: off}\n", "off loopback")
 	f("listen: 8080\n", "no address:port")
 	f("log: {level: loud}\ncollector: {interval: 1s, timeout: 2s}\n", "log.level", "collector.timeout: 2s is not below the interval")
 	f("collector: {interval: often}\n", ":1: collector.interval")
@@ -154,7 +154,7 @@ func TestDefaultsAreSound(t *testing.T) {
 
 func TestOffLoopbackIsRefusedByFlag(t *testing.T) {
 	c := command()
-	c.SetArgs([]string{"serve", "--listen", "0.0.0.0:0", "--data", t.TempDir()})
+	c.SetArgs([]string{"serve", "-c", writeConfig(t, "tls: {mode: off}\n"), "--listen", "0.0.0.0:0", "--data", t.TempDir()})
 	if err := c.Execute(); err == nil || !strings.Contains(err.Error(), "off loopback") {
 		t.Errorf("got %v", err)
 	}

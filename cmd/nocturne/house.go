@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -25,9 +23,11 @@ import (
 	"nocturne/collector/self"
 	"nocturne/collector/snmp"
 	"nocturne/internal/access"
+	"nocturne/internal/certs"
 	"nocturne/internal/cloudconn"
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
+	"nocturne/internal/listen"
 	"nocturne/internal/snmpconn"
 	"nocturne/internal/sshconn"
 	"nocturne/internal/state"
@@ -63,7 +63,9 @@ type house struct {
 	remedies  *remedy.Remedies
 	inspector *inspection.Inspector
 	web       *web.Server
-	listener  net.Listener
+	certs     *certs.Source  // nil without TLS
+	listener  *listen.Server // of the pages
+	redirect  *listen.Server // to the pages, of an ACME authority; nil without
 }
 
 // openHouse opens what holds files and wires what runs on it. Nothing runs
@@ -258,26 +260,14 @@ func (h *house) openWeb(lab bool) (err error) {
 		History: h.history, Live: h.live, Ledger: h.ledger, Access: h.access, Graph: h.graph, Collector: h.collector,
 		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector, Write: write,
 		Metrics: described(), Exposition: h.writeMetrics, Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status,
+		TrustedProxies: h.cfg.TrustedProxies, HSTS: h.cfg.hsts(), MaxBody: int64(h.cfg.HTTP.MaxBody),
 		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, Lab: lab, Log: h.log,
 	})
 	if err != nil {
 		return fmt.Errorf("wire web: %w", err)
 	}
-	// Listening is part of opening: a port in use is told before anything runs.
-	if h.listener, err = net.Listen("tcp", h.cfg.Listen); err != nil {
-		return fmt.Errorf("listen on %s: %w", h.cfg.Listen, err)
-	}
-	h.onClose("listener", func() error {
-		if err := h.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	})
-	return nil
+	return h.openListeners()
 }
-
-// address is where the pages are.
-func (h *house) address() string { return "http://" + h.listener.Addr().String() }
 
 // Run runs everything until ctx ends or a part fails.
 func (h *house) Run(ctx context.Context) error {
@@ -304,31 +294,12 @@ func (h *house) Run(ctx context.Context) error {
 	part("remedies", h.remedies.Run)
 	part("inspections", h.inspector.Run)
 	part("web", h.web.Run)
-	part("http", h.serveHTTP)
+	part("http", h.listener.Run)
+	if h.certs != nil {
+		part("certificate", h.certs.Run)
+	}
+	if h.redirect != nil {
+		part("plain http", h.redirect.Run)
+	}
 	return g.Wait()
-}
-
-func (h *house) serveHTTP(ctx context.Context) error {
-	srv := &http.Server{
-		Handler: h.web.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	down := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(down)
-		// Streams end with ctx; five seconds are for answers under way.
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if err := srv.Shutdown(late); err != nil {
-			_ = srv.Close()
-		}
-	})
-	if err := srv.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
-		stop()
-		return err
-	}
-	// Serve returns when the shutdown begins; the stores may close after it.
-	<-down
-	return nil
 }

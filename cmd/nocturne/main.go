@@ -60,6 +60,7 @@ func checkCommand() *cobra.Command {
 				return err
 			}
 			t.settle()
+			t.faults = append(t.faults, cfg.unfit(path)...)
 			for _, f := range t.faults {
 				fmt.Fprintln(c.ErrOrStderr(), f)
 			}

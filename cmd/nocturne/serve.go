@@ -34,7 +34,7 @@ func serveCommand() *cobra.Command {
 	}
 	c.Flags().StringVarP(&path, "config", "c", "", "configuration file")
 	c.Flags().StringVar(&data, "data", "", "folder that holds everything stored (default from the configuration: ./data)")
-	c.Flags().StringVar(&listen, "listen", "", "loopback address:port of the pages (default from the configuration: 127.0.0.1:8080)")
+	c.Flags().StringVar(&listen, "listen", "", "address:port of the pages; off loopback over TLS (default from the configuration: 127.0.0.1:8080)")
 	return c
 }
 
@@ -60,6 +60,7 @@ func serve(ctx context.Context, cfg Config, out io.Writer, ready func(*house)) (
 // administrator while there is nobody.
 func (h *house) announce(out io.Writer) error {
 	fmt.Fprintf(out, "nocturne %s on %s\n", version, h.address())
+	h.announceCertificate(out)
 	token, needed, err := h.access.SetupToken()
 	if err != nil {
 		return fmt.Errorf("make the set-up link: %w", err)

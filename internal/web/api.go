@@ -26,7 +26,7 @@ func (s *Server) api(mux *http.ServeMux) {
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", Description: "An API token, made under Administration."},
-		"cookie": {Type: "apiKey", In: "cookie", Name: sessionCookie, Description: "The session of a person who signed in."},
+		"cookie": {Type: "apiKey", In: "cookie", Name: sessionCookie, Description: "The session of a person who signed in; over HTTPS its name begins with __Host-."},
 	}
 	a := &apiMux{s: s, API: humago.NewWithPrefix(inner, apiRoot, c)}
 	a.addLooking()
@@ -92,7 +92,7 @@ func add[I, O any](a *apiMux, o op, h func(ctx context.Context, in *I) (*O, erro
 		Description: "Needs the right to " + string(o.right) + ".",
 		Security:    []map[string][]string{{"bearer": {}}, {"cookie": {}}},
 		Errors:      []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict},
-		Middlewares: huma.Middlewares{a.guard(o.right)}, MaxBodyBytes: maxBody,
+		Middlewares: huma.Middlewares{a.guard(o.right)}, MaxBodyBytes: a.s.MaxBody,
 	}
 	huma.Register(a.API, described, func(ctx context.Context, in *I) (*O, error) {
 		out, err := h(ctx, in)

@@ -330,6 +330,8 @@ func TestFormOfImport(t *testing.T) {
 	shows(t, "no YAML", file("x.yaml", "\x00\xff: ["), wrong, []string{"x.yaml"}, nil)
 	shows(t, "nothing", e.post("ann", "/inventory/import", "text", "  \n"), wrong, []string{"choose a file"}, nil)
 	shows(t, "too much", file("big.yaml", strings.Repeat("# filler\n", maxBody/8)), wrong, []string{"larger than 4 MiB"}, nil)
+	e.MaxBody = 1 << 20
+	shows(t, "too much by configuration", file("big.yaml", strings.Repeat("# filler\n", 1<<20/8)), wrong, []string{"larger than 1 MiB"}, nil)
 	if got := e.Graph.Items(""); len(got) != 0 {
 		t.Fatalf("a refused file left %v", got)
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -29,7 +30,7 @@ func (s *Server) importForm(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) importInventory(w http.ResponseWriter, r *http.Request) error {
 	m := invview.Import{Page: s.page(r, "Import an inventory")}
-	name, text, err := uploaded(r)
+	name, text, err := s.uploaded(r)
 	if err != nil {
 		m.Faults = []invview.Fault{{File: name, Text: err.Error()}}
 		s.render(w, r, http.StatusBadRequest, invview.ImportPage(m))
@@ -57,10 +58,10 @@ func (s *Server) importInventory(w http.ResponseWriter, r *http.Request) error {
 }
 
 // uploaded is the file of a form, or the text typed into it.
-func uploaded(r *http.Request) (name string, text []byte, err error) {
-	if err := r.ParseMultipartForm(maxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+func (s *Server) uploaded(r *http.Request) (name string, text []byte, err error) {
+	if err := r.ParseMultipartForm(s.MaxBody); err != nil && !errors.Is(err, http.ErrNotMultipart) {
 		if _, over := errors.AsType[*http.MaxBytesError](err); over {
-			return "the file", nil, invalid{"it is larger than 4 MiB"}
+			return "the file", nil, invalid{fmt.Sprintf("it is larger than %.4g MiB", float64(s.MaxBody)/(1<<20))}
 		}
 		return "the form", nil, invalid{"it cannot be read"}
 	}

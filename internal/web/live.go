@@ -151,7 +151,11 @@ func (st *stream) raw(text string) error {
 	if _, err := st.w.Write([]byte(text)); err != nil {
 		return err
 	}
-	return st.rc.Flush()
+	if err := st.rc.Flush(); err != nil {
+		return err
+	}
+	// Over HTTP/2 a deadline would end the stream while nothing is to be sent.
+	return st.rc.SetWriteDeadline(time.Time{})
 }
 
 func (st *stream) send(e event) error {

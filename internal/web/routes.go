@@ -88,5 +88,5 @@ func (s *Server) routes() http.Handler {
 	s.api(mux)
 	open("/", func(http.ResponseWriter, *http.Request) error { return notFound{"page of that name"} })
 
-	return secured(crossOrigin().Handler(s.authenticated(mux)))
+	return s.outside(s.secured(crossOrigin().Handler(s.authenticated(mux))))
 }

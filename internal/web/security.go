@@ -11,7 +11,7 @@ import (
 
 const (
 	sessionCookie = "nocturne_session"
-	maxBody       = 4 << 20
+	maxBody       = 4 << 20 // where Options.MaxBody says nothing else
 )
 
 // The policies of ui.md: nothing inline, nothing from elsewhere; walls also
@@ -22,7 +22,7 @@ const (
 	wallPolicy = appPolicy + "; require-trusted-types-for 'script'"
 )
 
-func secured(next http.Handler) http.Handler {
+func (s *Server) secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", appPolicy)
@@ -31,7 +31,7 @@ func secured(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if r.URL.Path != writePath { // it has bounds of its own
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			r.Body = http.MaxBytesReader(w, r.Body, s.MaxBody)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -68,7 +68,7 @@ func (s *Server) authenticate(r *http.Request) (access.Actor, error) {
 		}
 		return a, nil
 	}
-	if c, err := r.Cookie(sessionCookie); err == nil {
+	if c, err := r.Cookie(sessionName(r)); err == nil {
 		if a, err := s.Access.Session(c.Value); err == nil {
 			return a, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -51,6 +52,12 @@ type Options struct {
 	// Receivers says how those fare that samples are sent on to. nil: none.
 	Receivers func() []forward.Status
 
+	// TrustedProxies may say for whom a request comes, and that it came over
+	// HTTPS.
+	TrustedProxies []netip.Prefix
+	HSTS           time.Duration // how long browsers shall insist on HTTPS; 0 is not at all
+	MaxBody        int64         // bytes of a form, or of a request of the API (4 MiB)
+
 	Build    string    // version shown, and in the live stream
 	Started  time.Time // of the program
 	Settings []Setting // where data and configuration are, for the about page
@@ -81,6 +88,7 @@ func New(o Options) (*Server, error) {
 	if o.Exposition == nil {
 		o.Exposition = func(w io.Writer) { metrics.WritePrometheus(w, true) }
 	}
+	o.MaxBody = cmp.Or(o.MaxBody, maxBody)
 	s := &Server{Options: o, figures: newTileBoard(), log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "web")}
 	s.hub = newHub(s)
 	s.handler = s.routes()

@@ -31,13 +31,12 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		s.render(w, r, status, auth.LoginPage(auth.Login{Page: s.page(r, "Sign in"), Name: name, Next: next, Fault: text}))
 		return nil
 	}
-	setSession(w, session.Reveal())
+	setSession(w, r, session.Reveal())
 	return done(w, r, next)
 }
 
-func setSession(w http.ResponseWriter, value string) {
-	// Not Secure: the program listens on loopback without TLS for now.
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+func setSession(w http.ResponseWriter, r *http.Request, value string) {
+	http.SetCookie(w, &http.Cookie{Name: sessionName(r), Value: value, Path: "/", Secure: secure(r), HttpOnly: true, SameSite: http.SameSiteLaxMode})
 }
 
 func remote(r *http.Request) string {
@@ -49,12 +48,12 @@ func remote(r *http.Request) string {
 }
 
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
-	if c, err := r.Cookie(sessionCookie); err == nil {
+	if c, err := r.Cookie(sessionName(r)); err == nil {
 		if err := s.Access.Logout(c.Value); err != nil {
 			return err
 		}
 	}
-	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(w, &http.Cookie{Name: sessionName(r), Path: "/", MaxAge: -1, Secure: secure(r), HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	return done(w, r, "/login")
 }
 
@@ -96,7 +95,7 @@ func (s *Server) setup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	setSession(w, session.Reveal())
+	setSession(w, r, session.Reveal())
 	return done(w, r, "/")
 }
 
@@ -105,6 +104,6 @@ func (s *Server) setTheme(w http.ResponseWriter, r *http.Request) error {
 	if r.PostFormValue("theme") == "light" {
 		value = "light"
 	}
-	http.SetCookie(w, &http.Cookie{Name: "theme", Value: value, Path: "/", Expires: time.Now().AddDate(1, 0, 0), SameSite: http.SameSiteLaxMode, HttpOnly: true})
+	http.SetCookie(w, &http.Cookie{Name: "theme", Value: value, Path: "/", Expires: time.Now().AddDate(1, 0, 0), Secure: secure(r), SameSite: http.SameSiteLaxMode, HttpOnly: true})
 	return done(w, r, r.PostFormValue("back"))
 }

@@ -1,0 +1,497 @@
+package listen
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"nocturne/internal/certs"
+	"nocturne/internal/need"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childLimit) != "" {
+		os.Exit(child())
+	}
+	os.Exit(m.Run())
+}
+
+// lines is a log that a test reads.
+type lines struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// site is a running server, and how to reach it.
+type site struct {
+	t      *testing.T
+	addr   string
+	url    string
+	client *http.Client
+	log    *lines
+	server *Server
+	stop   func() error
+}
+
+// idle counts the connections that wait for a request.
+func (x *site) idle() int {
+	b := x.server.bounded
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.idle.Len()
+}
+
+// serve runs h within limits; over is "http", "https" (HTTP/1.1 over TLS) or "h2".
+func serve(t *testing.T, over string, l Limits, h http.HandlerFunc) *site {
+	t.Helper()
+	x := &site{t: t, log: &lines{}}
+	o := Options{Address: "127.0.0.1:0", Handler: h, Limits: l, Log: slog.New(slog.NewTextHandler(x.log, nil))}
+	transport := &http.Transport{}
+	x.client = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	if over != "http" {
+		c, err := certs.New(certs.Options{Kind: certs.SelfSigned, Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.TLS = c.TLSConfig(tls.VersionTLS12)
+		own, err := c.GetCertificate(&tls.ClientHelloInfo{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AddCert(own.Leaf)
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+		transport.ForceAttemptHTTP2 = over == "h2"
+	}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.server, x.addr = s, s.Addr().String()
+	x.url = "https://" + x.addr
+	if over == "http" {
+		x.url = "http://" + x.addr
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	x.stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		if err := errors.Join(x.stop(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return x
+}
+
+// dial opens a connection from a loopback address.
+func (x *site) dial(from string) net.Conn {
+	x.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+	c, err := d.Dial("tcp", x.addr)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func (x *site) get(path string) (string, error) {
+	res, err := x.client.Get(x.url + path)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return string(b), err
+}
+
+// quick asks beside what goes on: others are answered at once.
+func (x *site) quick(what string) {
+	x.t.Helper()
+	start := time.Now()
+	if got, err := x.get("/"); err != nil || got != "hello" {
+		x.t.Errorf("%s: another client gets %q, %v", what, got, err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		x.t.Errorf("%s: another client waits %s", what, took)
+	}
+}
+
+func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
+
+// ends waits until the server has closed a connection, and returns what came.
+func ends(t *testing.T, c net.Conn, within time.Duration) string {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(c)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after %s the connection is still open", within)
+	}
+	return string(b)
+}
+
+// drip writes a byte every 50 ms until the connection is closed.
+func drip(c net.Conn, b byte) {
+	for {
+		if _, err := c.Write([]byte{b}); err != nil {
+			return
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+func TestSlowHeader(t *testing.T) {
+	for _, over := range []string{"http", "https"} {
+		x := serve(t, over, Limits{HeaderTime: 400 * time.Millisecond}, hello)
+		var slow net.Conn = x.dial("127.0.0.1")
+		if over == "https" {
+			slow = tls.Client(slow, &tls.Config{InsecureSkipVerify: true})
+		}
+		start := time.Now()
+		if _, err := io.WriteString(slow, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
+			t.Fatal(err)
+		}
+		go drip(slow, 'a')
+		x.quick("a slow header")
+		if ends(t, slow, 5*time.Second); time.Since(start) < 300*time.Millisecond {
+			t.Errorf("%s: it was closed after %s already", over, time.Since(start))
+		}
+	}
+}
+
+// TestSlowHandshake sends the TLS handshake a byte at a time.
+func TestSlowHandshake(t *testing.T) {
+	x := serve(t, "https", Limits{HeaderTime: 400 * time.Millisecond}, hello)
+	slow := x.dial("127.0.0.1")
+	go drip(slow, 0x16)
+	x.quick("a slow handshake")
+	ends(t, slow, 5*time.Second)
+}
+
+func TestSlowBody(t *testing.T) {
+	read := make(chan error, 1)
+	x := serve(t, "http", Limits{ReadTime: 500 * time.Millisecond}, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			_, err := io.Copy(io.Discard, r.Body)
+			read <- err
+		}
+		hello(w, r)
+	})
+	slow := x.dial("127.0.0.1")
+	if _, err := io.WriteString(slow, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	go drip(slow, 'a')
+	x.quick("a slow body")
+	ends(t, slow, 5*time.Second)
+	if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the handler's read ended with %v", err)
+	}
+}
+
+// TestReaderThatNeverReads asks for much and takes none of it.
+func TestReaderThatNeverReads(t *testing.T) {
+	const within = 500 * time.Millisecond
+	for _, over := range []string{"http", "https", "h2"} {
+		wrote := make(chan error, 1)
+		x := serve(t, over, Limits{WriteTime: within}, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/much" {
+				hello(w, r)
+				return
+			}
+			_, err := w.Write(make([]byte, 64<<20))
+			wrote <- err
+		})
+		if over == "h2" {
+			res, err := x.client.Get(x.url + "/much")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if res.ProtoMajor != 2 {
+				t.Fatalf("it speaks %s", res.Proto)
+			}
+		} else {
+			var lazy net.Conn = x.dial("127.0.0.1")
+			if over == "https" {
+				lazy = tls.Client(lazy, &tls.Config{InsecureSkipVerify: true})
+			}
+			if _, err := io.WriteString(lazy, "GET /much HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		x.quick("a reader that never reads")
+		select {
+		case err := <-wrote:
+			if err == nil {
+				t.Errorf("%s: 64 MiB went to who reads nothing", over)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: the handler still writes after 10 s", over)
+		}
+	}
+}
+
+// TestLongAnswers are taken well and last several times as long as any bound:
+// nothing of them is lost.
+func TestLongAnswers(t *testing.T) {
+	for _, over := range []string{"http", "https", "h2"} {
+		x := serve(t, over, Limits{ReadTime: 200 * time.Millisecond, WriteTime: 200 * time.Millisecond, IdleTime: 200 * time.Millisecond}, func(w http.ResponseWriter, r *http.Request) {
+			for n := range 4 {
+				select {
+				case <-r.Context().Done():
+					return
+				case <-time.After(500 * time.Millisecond):
+				}
+				fmt.Fprintf(w, "%d%s", n, strings.Repeat("x", 100<<10))
+				_ = http.NewResponseController(w).Flush()
+			}
+		})
+		got, err := x.get("/")
+		if want := 4 * (1 + 100<<10); err != nil || len(got) != want {
+			t.Errorf("%s: %d bytes of %d, %v", over, len(got), want, err)
+		}
+	}
+}
+
+// TestOwnDeadlines leaves the pace to a handler that sets one, as streams do.
+func TestOwnDeadlines(t *testing.T) {
+	for _, over := range []string{"http", "h2"} {
+		wrote := make(chan time.Duration, 1)
+		x := serve(t, over, Limits{WriteTime: time.Hour}, func(w http.ResponseWriter, r *http.Request) {
+			rc, start := http.NewResponseController(w), time.Now()
+			for {
+				if err := rc.SetWriteDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+					t.Error(err)
+				}
+				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+					break
+				}
+			}
+			wrote <- time.Since(start)
+		})
+		res, err := x.client.Get(x.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-wrote:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: the handler's deadline did not hold", over)
+		}
+		_ = res.Body.Close()
+	}
+}
+
+func TestLargeHeader(t *testing.T) {
+	x := serve(t, "http", Limits{HeaderBytes: 4 << 10}, hello)
+	c := x.dial("127.0.0.1")
+	if _, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\nX-Large: %s\r\n\r\n", strings.Repeat("a", 64<<10)); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Fatal(err)
+	}
+	if got := ends(t, c, 5*time.Second); !strings.HasPrefix(got, "HTTP/1.1 431 ") {
+		t.Errorf("it is answered %.60q", got)
+	}
+	x.quick("a large header")
+}
+
+// kept is a connection that has had one answer and stays, one more of so many.
+func (x *site) kept(from string, idle int) net.Conn {
+	x.t.Helper()
+	c := x.dial(from)
+	if err := ask(c); err != nil {
+		x.t.Fatal(err)
+	}
+	need.Until(x.t, "it is idle", func() bool { return x.idle() == idle })
+	return c
+}
+
+// ask sends a request on a plain connection and reads the answer.
+func ask(c net.Conn) error {
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		return err
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(io.Discard, res.Body)
+	return err
+}
+
+// TestBounds opens one connection more than may be: in all, and of one address;
+// with idle ones, and with none.
+func TestBounds(t *testing.T) {
+	working, goOn := make(chan struct{}, 2), make(chan struct{})
+	x := serve(t, "http", Limits{Connections: 6, PerAddress: 4, HeaderTime: time.Minute, IdleTime: time.Minute}, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/work" {
+			working <- struct{}{}
+			<-goOn
+		}
+		hello(w, r)
+	})
+	defer close(goOn)
+	open, refused, made := connections.Get(), refusedOne.Get(), idleClosed.Get()
+	for range 4 {
+		x.dial("127.0.0.2") // silent: nothing idle is closed for it
+	}
+	need.Until(t, "four are open", func() bool { return connections.Get() == open+4 })
+	ends(t, x.dial("127.0.0.2"), 5*time.Second)
+	if got := refusedOne.Get() - refused; got != 1 {
+		t.Errorf("%d refused of one address, want 1", got)
+	}
+	first := x.kept("127.0.0.3", 1)
+	second := x.kept("127.0.0.3", 2)
+	third := x.kept("127.0.0.4", 2) // makes six again: the longest idle goes
+	ends(t, first, 5*time.Second)
+	if err := ask(second); err != nil {
+		t.Errorf("the second was closed: %v", err)
+	}
+	if err := ask(third); err != nil {
+		t.Errorf("the third was closed: %v", err)
+	}
+	if got := idleClosed.Get() - made; got != 1 {
+		t.Errorf("%d idle ones closed, want 1", got)
+	}
+	full := refusedAll.Get()
+	for _, c := range []net.Conn{second, third} {
+		if _, err := io.WriteString(c, "GET /work HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-working
+	}
+	ends(t, x.dial("127.0.0.5"), 5*time.Second)
+	if got := refusedAll.Get() - full; got != 1 {
+		t.Errorf("%d refused while all are busy, want 1", got)
+	}
+	if got := connections.Get() - open; got > 6 {
+		t.Errorf("%v connections, want 6 at most", got)
+	}
+}
+
+// TestPlaces gives every place back: many come and go, and as many may come
+// again.
+func TestPlaces(t *testing.T) {
+	x := serve(t, "https", Limits{Connections: 8, PerAddress: 8}, hello)
+	open := connections.Get()
+	for range 5 {
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				c, err := tls.Dial("tcp", x.addr, &tls.Config{InsecureSkipVerify: true})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer c.Close()
+				if err := ask(c); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		need.Until(t, "all are gone", func() bool { return connections.Get() == open })
+	}
+}
+
+// TestHandshakes fail for who scans ports, and for who speaks plain HTTP, who is
+// told. The log is not filled by them.
+func TestHandshakes(t *testing.T) {
+	x := serve(t, "https", Limits{}, hello)
+	before := handshakeErrors.Get()
+	scan := x.dial("127.0.0.1")
+	if _, err := io.WriteString(scan, "\x00\x01\x02 anybody there?\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, scan, 5*time.Second)
+	plain := x.dial("127.0.0.1")
+	if _, err := io.WriteString(plain, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := ends(t, plain, 5*time.Second); !strings.Contains(got, " 400 ") || !strings.Contains(got, "HTTP request to an HTTPS server") {
+		t.Errorf("plain HTTP is answered %q", got)
+	}
+	need.Until(t, "both are counted", func() bool { return handshakeErrors.Get() == before+2 })
+	if said := x.log.String(); said != "" {
+		t.Errorf("the log says %s", said)
+	}
+}
+
+// TestShutdownLetsAnswersEnd ends while an answer is under way.
+func TestShutdownLetsAnswersEnd(t *testing.T) {
+	under, goOn := make(chan struct{}), make(chan struct{})
+	x := serve(t, "https", Limits{}, func(w http.ResponseWriter, r *http.Request) {
+		close(under)
+		<-r.Context().Done()
+		<-goOn
+		hello(w, r)
+	})
+	type answer struct {
+		text string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() { text, err := x.get("/"); got <- answer{text, err} }()
+	<-under
+	ended := make(chan error, 1)
+	go func() { ended <- x.stop() }()
+	need.Until(t, "nobody is let in any more", func() bool {
+		c, err := net.Dial("tcp", x.addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	select {
+	case err := <-ended:
+		t.Fatalf("it ended before the answer did: %v", err)
+	default:
+	}
+	close(goOn)
+	if a := <-got; a.err != nil || a.text != "hello" {
+		t.Errorf("the answer is %q, %v", a.text, a.err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAddressInUse(t *testing.T) {
+	x := serve(t, "http", Limits{}, hello)
+	if _, err := Open(Options{Address: x.addr}); err == nil || !strings.Contains(err.Error(), "listen on "+x.addr) {
+		t.Errorf("it says %v", err)
+	}
+}
