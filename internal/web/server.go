@@ -43,6 +43,11 @@ type Options struct {
 	Metrics  map[string][]collector.Metric // what the targets of each kind have
 	Metadata *tsdb.Metadata                // what senders say of their metrics
 	Interval func() (poll, eval time.Duration)
+	// Configuration is the file that all of this is told by. nil: there is none.
+	Configuration Configuration
+	// StateReadOnly says since when and why no record is written; nil while
+	// they are. Its own absence: nobody asks.
+	StateReadOnly func() (since time.Time, err error)
 	// Receivers says how those fare that samples are sent on to. nil: none.
 	Receivers func() []forward.Status
 
@@ -65,6 +70,7 @@ type Server struct {
 	handler http.Handler
 
 	verified atomic.Pointer[verification] // the last check of the ledger
+	replaced atomic.Pointer[Replaceable]
 	figures  *tileBoard
 }
 
@@ -75,6 +81,7 @@ func New(o Options) (*Server, error) {
 		return nil, errors.New("web: an option is missing")
 	}
 	s := &Server{Options: o, figures: newTileBoard(), log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "web")}
+	s.Replace(Replaceable{o.Remedies, o.Settings, o.Faults})
 	s.hub = newHub(s)
 	s.handler = s.routes()
 	return s, nil
