@@ -110,6 +110,7 @@ type RuleStatus struct {
 	KeepFor           time.Duration // keep_firing_for
 	Health            string        // "ok", "err" or "unknown" before the first evaluation
 	LastError         string
+	Loaded            time.Time
 	LastEval          time.Time
 	Duration          time.Duration // of the last evaluation
 }

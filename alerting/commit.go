@@ -175,10 +175,11 @@ func (e *Engine) retire(ctx context.Context, now time.Time) error {
 	var changes []change
 	e.mu.RLock()
 	lost := slices.DeleteFunc(slices.Collect(maps.Values(e.active)), func(t *tracked) bool { return e.byKey[t.rec.RuleID] != nil })
+	unsure := len(e.faults) > 0
 	e.mu.RUnlock()
 	for _, t := range lost {
 		next := *t
-		if len(e.faults) > 0 {
+		if unsure {
 			next.rec.Alert.Stale, next.rec.Alert.Reason = true, "its rule does not load"
 			e.install(t, &next)
 			continue

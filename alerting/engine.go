@@ -38,11 +38,17 @@ type Options struct {
 
 // Engine evaluates rules and keeps the alerts. It is safe for concurrent use.
 type Engine struct {
-	o      Options
-	log    *slog.Logger
-	groups []*group
-	faults []*RuleError
-	byKey  map[string]*rule
+	o   Options
+	log *slog.Logger
+
+	// turn is held for reading by an evaluation and for writing by Replace.
+	turn sync.RWMutex
+	// These are written with turn and mu both held for writing: either will do
+	// to read them.
+	groups   []*group
+	faults   []*RuleError
+	byKey    map[string]*rule
+	replaced chan struct{} // closed when they are
 
 	alerts      *state.Table[record]
 	incidents   *state.Table[Incident]
@@ -99,7 +105,7 @@ func New(o Options) (*Engine, error) {
 		incidents: state.NewTable[Incident](o.State, "alert.incident", 1),
 		windows:   state.NewTable[Maintenance](o.State, "alert.maintenance", 1),
 		active:    map[string]*tracked{}, open: map[string]Incident{}, planned: map[string]Maintenance{},
-		health: map[*rule]RuleStatus{}, byKey: map[string]*rule{},
+		health: map[*rule]RuleStatus{}, byKey: map[string]*rule{}, replaced: make(chan struct{}),
 		signal: newSignal(),
 	}
 	var err error
@@ -109,16 +115,9 @@ func New(o Options) (*Engine, error) {
 	if e.outbox, err = newOutbox(e); err != nil {
 		return nil, err
 	}
-	e.groups, e.faults = parse(o.RuleFiles)
+	e.setRules(parse(o.RuleFiles))
 	for _, f := range e.faults {
 		e.log.Error("rule does not load", "err", f)
-	}
-	for _, g := range e.groups {
-		g.interval = cmp.Or(g.interval, o.Interval)
-		for _, r := range g.rules {
-			e.byKey[r.id] = r
-			e.health[r] = r.status(g.interval)
-		}
 	}
 	if err := e.restore(time.Now()); err != nil {
 		return nil, fmt.Errorf("restore alerts: %w", err)
@@ -128,16 +127,9 @@ func New(o Options) (*Engine, error) {
 
 // Run evaluates and notifies until ctx ends.
 func (e *Engine) Run(ctx context.Context) error {
-	if err := e.retire(ctx, time.Now()); err != nil {
-		return fmt.Errorf("resolve alerts of rules that are gone: %w", err)
-	}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, grp := range e.groups {
-		g.Go(func() error { return e.runGroup(ctx, grp) })
-	}
-	for _, n := range e.outbox.senders {
-		g.Go(func() error { return n.run(ctx) })
-	}
+	g.Go(func() error { return e.runRules(ctx) })
+	g.Go(func() error { return e.outbox.run(ctx) })
 	g.Go(func() error { return e.watchStatus(ctx) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -228,7 +220,11 @@ func (e *Engine) Changed() <-chan struct{} { return e.signal.first }
 func (e *Engine) Subscribe(ctx context.Context) <-chan struct{} { return e.signal.subscribe(ctx) }
 
 // RuleErrors are the faults of the rule files.
-func (e *Engine) RuleErrors() []error { return asErrors(e.faults) }
+func (e *Engine) RuleErrors() []error {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return asErrors(e.faults)
+}
 
 // Rules returns how each rule does, those that do not load as well, in the
 // order of the files.

@@ -27,19 +27,32 @@ var (
 
 // runGroup evaluates a group at its interval, from an offset that its name
 // gives it.
-func (e *Engine) runGroup(ctx context.Context, g *group) error {
+func (e *Engine) runGroup(ctx context.Context, g *group) {
 	timer := time.NewTimer(offset(g.name, g.interval))
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-timer.C:
 		}
 		began := time.Now()
-		e.evalGroup(ctx, g, began)
+		if !e.takeTurn(ctx, g, began) {
+			return
+		}
 		timer.Reset(max(0, g.interval-time.Since(began)))
 	}
+}
+
+// takeTurn evaluates a group, unless it was replaced while it waited.
+func (e *Engine) takeTurn(ctx context.Context, g *group, at time.Time) bool {
+	e.turn.RLock()
+	defer e.turn.RUnlock()
+	if !slices.Contains(e.groups, g) {
+		return false
+	}
+	e.evalGroup(ctx, g, at)
+	return true
 }
 
 // offset spreads the groups; none waits more than a second for its first turn.
@@ -210,6 +223,7 @@ func (e *Engine) trackedOf(r *rule) map[string]*tracked {
 // installed here; a transition is returned, to be committed first.
 func (e *Engine) carry(ctx context.Context, r *rule, t *tracked, in instance, holds bool, ts time.Time) (change, error) {
 	o := observation{at: ts, holds: holds}
+	t = t.notAfter(ts, r.keep)
 	a := t.rec.Alert
 	if a.Phase == Firing && !holds {
 		var err error

@@ -25,6 +25,22 @@ func (r *rule) begin() string {
 	return Pending
 }
 
+// notAfter is t for a clock that says ts. What it holds of later times was
+// noted before the clock was set back, and would be waited for until then.
+func (t *tracked) notAfter(ts time.Time, keep time.Duration) *tracked {
+	out := *t
+	if out.since.After(ts) {
+		out.since = ts
+	}
+	if out.rec.Alert.Phase == Pending && out.rec.Alert.ActiveAt.After(ts) {
+		out.rec.Alert.ActiveAt = ts
+	}
+	if out.keepUntil.After(ts.Add(keep)) {
+		out.keepUntil = ts.Add(keep)
+	}
+	return &out
+}
+
 // next decides what becomes of a pending or firing alert.
 func (r *rule) next(phase string, activeAt, keepUntil time.Time, o observation) step {
 	switch {

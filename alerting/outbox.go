@@ -1,14 +1,12 @@
 package alerting
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -32,7 +30,10 @@ const (
 type outbox struct {
 	parcels *state.Table[parcel]
 	cursors *state.Table[uint64]
-	senders []*sender
+
+	mu       sync.Mutex // guards below
+	senders  []*sender
+	replaced chan struct{} // closed when they are
 }
 
 // parcel is what one receiver knows, and is to know, of one incident.
@@ -63,10 +64,9 @@ type NotifierStatus struct {
 	Waiting   int    // incidents it is still to be told of
 }
 
-// sender tells one receiver. All but status belong to its goroutine.
+// sender tells one receiver. What mu does not guard belongs to its goroutine.
 type sender struct {
 	e       *Engine
-	n       Notifier
 	name    string
 	parcels map[string]*parcel // by incident
 	cursor  uint64
@@ -75,36 +75,37 @@ type sender struct {
 
 	sent, failed *metrics.Counter
 
-	mu     sync.Mutex // guards below
-	status NotifierStatus
+	mu       sync.Mutex // guards below
+	status   NotifierStatus
+	notifier Notifier
 }
 
 func newOutbox(e *Engine) (*outbox, error) {
 	b := &outbox{
-		parcels: state.NewTable[parcel](e.o.State, "alert.receiver", 1),
-		cursors: state.NewTable[uint64](e.o.State, "alert.cursor", 1),
+		parcels:  state.NewTable[parcel](e.o.State, "alert.receiver", 1),
+		cursors:  state.NewTable[uint64](e.o.State, "alert.cursor", 1),
+		replaced: make(chan struct{}),
 	}
-	for i, n := range e.o.Notifiers {
-		name := "notifier-" + strconv.Itoa(i)
-		if named, ok := n.(interface{ Name() string }); ok {
-			name = cmp.Or(named.Name(), name)
-		}
-		if slices.ContainsFunc(b.senders, func(s *sender) bool { return s.name == name }) {
-			return nil, fmt.Errorf("notifier %q: the name is taken", name)
-		}
-		b.senders = append(b.senders, &sender{
-			e: e, n: n, name: name, parcels: map[string]*parcel{}, status: NotifierStatus{Name: name},
-			sent:   metrics.GetOrCreateCounter(fmt.Sprintf("nocturne_alerting_notifications_total{receiver=%q}", name)),
-			failed: metrics.GetOrCreateCounter(fmt.Sprintf("nocturne_alerting_notification_failures_total{receiver=%q}", name)),
-		})
+	names, err := receiverNames(e.o.Notifiers)
+	for i, name := range names {
+		b.senders = append(b.senders, newSender(e, name, e.o.Notifiers[i]))
 	}
-	return b, nil
+	return b, err
+}
+
+func newSender(e *Engine, name string, n Notifier) *sender {
+	return &sender{
+		e: e, name: name, notifier: n, status: NotifierStatus{Name: name},
+		sent:   metrics.GetOrCreateCounter(fmt.Sprintf("nocturne_alerting_notifications_total{receiver=%q}", name)),
+		failed: metrics.GetOrCreateCounter(fmt.Sprintf("nocturne_alerting_notification_failures_total{receiver=%q}", name)),
+	}
 }
 
 // Notifiers returns how each receiver does.
 func (e *Engine) Notifiers() []NotifierStatus {
 	var out []NotifierStatus
-	for _, s := range e.outbox.senders {
+	senders, _ := e.outbox.standing()
+	for _, s := range senders {
 		s.mu.Lock()
 		out = append(out, s.status)
 		s.mu.Unlock()
@@ -115,6 +116,7 @@ func (e *Engine) Notifiers() []NotifierStatus {
 // restore reads what is still to be told. A receiver that is new is told of
 // what fires now, not of the past.
 func (s *sender) restore() error {
+	s.parcels = map[string]*parcel{}
 	for rec, err := range s.e.outbox.parcels.All(s.name + "/") {
 		if err != nil {
 			return err
@@ -146,7 +148,23 @@ func (s *sender) move(to uint64) error {
 	return err
 }
 
+// run tells the receiver until ctx ends. While nothing can be written down it
+// tells nobody anything, and then begins again at what is written.
 func (s *sender) run(ctx context.Context) error {
+	for {
+		err := s.work(ctx)
+		if ctx.Err() != nil || !errors.Is(err, state.ErrReadOnly) {
+			return err
+		}
+		s.e.log.Error("receiver is not told until notifications can be written down", "receiver", s.name, "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(remindEvery):
+		}
+	}
+}
+
+func (s *sender) work(ctx context.Context) error {
 	if err := s.restore(); err != nil {
 		return fmt.Errorf("restore what %s is to be told: %w", s.name, err)
 	}
@@ -350,7 +368,10 @@ func (s *sender) attempted(p *parcel, after parcel) error {
 func (s *sender) send(ctx context.Context, n Notification) bool {
 	ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
-	err := s.n.Notify(ctx, n)
+	s.mu.Lock()
+	notifier := s.notifier
+	s.mu.Unlock()
+	err := notifier.Notify(ctx, n)
 	rejected := errors.Is(err, ErrRejected)
 	if err != nil {
 		s.failed.Inc()

@@ -27,8 +27,8 @@ func (e *Engine) Evaluate(ctx context.Context, episode string, since time.Time) 
 	if t := e.active[rec.Alert.Fingerprint]; t != nil && t.rec.Alert.Episode == episode {
 		trueAt = t.rec.TrueAt
 	}
-	e.mu.RUnlock()
 	r := e.byKey[rec.RuleID]
+	e.mu.RUnlock()
 	if r == nil {
 		return Verdict{Reason: "its rule is not loaded"}, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,7 +47,6 @@ type Executor struct {
 	o          Options
 	log        *slog.Logger
 	rec        records
-	runbooks   map[string]Runbook
 	atlas      atlas
 	slots      *slots
 	openings   *rate.Limiter
@@ -57,9 +57,10 @@ type Executor struct {
 	// marking is held while a job has its mark and no record yet.
 	marking sync.RWMutex
 
-	mu    sync.Mutex // guards below
-	epoch uint64     // 0 until Run
-	live  map[string]*liveJob
+	mu       sync.Mutex // guards below
+	epoch    uint64     // 0 until Run
+	live     map[string]*liveJob
+	runbooks map[string]Runbook
 }
 
 // liveJob is a job that the running executor works on.
@@ -100,28 +101,61 @@ func New(o Options) (*Executor, error) {
 		return nil, fmt.Errorf("automation: %w", err)
 	}
 	x := &Executor{
-		o: o, log: cmp.Or(o.Log, slog.Default()).With("component", "automation"), rec: rec,
-		runbooks: map[string]Runbook{}, atlas: atlas,
+		o: o, log: cmp.Or(o.Log, slog.Default()).With("component", "automation"), rec: rec, atlas: atlas,
 		slots:    newSlots(atlas.regions, o.GlobalSlots, o.BreakAfter),
 		openings: rate.NewLimiter(rate.Limit(o.Openings), max(1, int(o.Openings/10))),
 		wake:     make(chan struct{}, 1), superseded: make(chan struct{}, 1),
 		live: map[string]*liveJob{},
 	}
 	x.slots.machine = x.machine
-	for _, rb := range o.Runbooks {
-		if _, twice := x.runbooks[rb.Name]; twice {
-			return nil, fmt.Errorf("automation: two runbooks are named %s", rb.Name)
+	return x, x.Replace(o.Runbooks)
+}
+
+// Replace takes other runbooks in the place of those that are there. Jobs that
+// were submitted keep the one they were submitted with.
+func (x *Executor) Replace(runbooks []Runbook) error {
+	named := map[string]Runbook{}
+	for _, rb := range runbooks {
+		if _, twice := named[rb.Name]; twice {
+			return fmt.Errorf("automation: two runbooks are named %s", rb.Name)
 		}
-		x.runbooks[rb.Name] = rb
+		named[rb.Name] = rb
 	}
-	return x, nil
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.runbooks = named
+	return nil
+}
+
+// Resize changes how many hosts are worked on at once, in all (0: 256) and in
+// each region. The regions must be those that are there.
+func (x *Executor) Resize(regions []Region, global int) error {
+	atlas, err := newAtlas(regions, x.o.RegionSlots)
+	if err != nil {
+		return fmt.Errorf("automation: %w", err)
+	}
+	same := func(a, b Region) bool { return a.Name == b.Name && slices.Equal(a.Prefixes, b.Prefixes) }
+	if !slices.EqualFunc(atlas.regions, x.atlas.regions, same) || global < 0 {
+		return errors.New("automation: resizing cannot change what the regions are")
+	}
+	x.slots.resize(atlas.regions, cmp.Or(global, 256))
+	x.poke()
+	return nil
+}
+
+// runbook returns the one of that name.
+func (x *Executor) runbook(name string) (Runbook, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	rb, ok := x.runbooks[name]
+	return rb, ok
 }
 
 // Run takes over what an earlier executor left, then works until ctx ends. It
 // returns when the commands under way have ended, or are cut off after Drain:
 // their steps are then unknown.
 func (x *Executor) Run(ctx context.Context) error {
-	if err := x.begin(); err != nil {
+	if err := x.beginInTime(ctx); err != nil {
 		return err
 	}
 	working, cut := context.WithCancel(context.WithoutCancel(ctx))

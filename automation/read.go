@@ -2,6 +2,7 @@ package automation
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -81,7 +82,9 @@ func (x *Executor) Watch(ctx context.Context, id string) <-chan Event { return x
 
 // Runbooks returns the runbooks by name.
 func (x *Executor) Runbooks() []Runbook {
-	out := slices.Clone(x.o.Runbooks)
+	x.mu.Lock()
+	out := slices.Collect(maps.Values(x.runbooks))
+	x.mu.Unlock()
 	slices.SortFunc(out, func(a, b Runbook) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

@@ -1,6 +1,7 @@
 package automation
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,22 @@ func (x *Executor) currentEpoch() uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.epoch
+}
+
+// beginInTime begins, as soon as that can be recorded.
+func (x *Executor) beginInTime(ctx context.Context) error {
+	for {
+		err := x.begin()
+		if !errors.Is(err, state.ErrReadOnly) {
+			return err
+		}
+		x.log.Error("no job is run until it can be recorded", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(afterFault):
+		}
+	}
 }
 
 // begin makes this the newest executor and decides every step that an earlier

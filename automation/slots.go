@@ -54,16 +54,35 @@ type slots struct {
 
 func newSlots(regions []Region, global, breakAfter int) *slots {
 	s := &slots{global: global, breakAfter: breakAfter, machine: func(host string) string { return host }, busy: map[string]bool{}, tickets: map[string]*ticket{}}
-	// Half of the whole is reserved, in equal parts, the other half is for
-	// whoever has something to do.
-	reserve := global / (2 * len(regions))
-	if reserve == 0 && global >= len(regions) {
-		reserve = 1
-	}
 	for _, r := range regions {
-		s.lanes = append(s.lanes, &lane{name: r.Name, slots: r.Slots, limit: r.Slots, reserve: min(reserve, r.Slots)})
+		s.lanes = append(s.lanes, &lane{name: r.Name, slots: r.Slots, limit: r.Slots, reserve: reserveOf(r, len(regions), global)})
 	}
 	return s
+}
+
+// resize changes how many may run at once. What runs beyond it ends first; a
+// region that has shrunk to probes grows back to its new size.
+func (s *slots) resize(regions []Region, global int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.global = global
+	for _, r := range regions {
+		l := s.lane(r.Name)
+		if l.limit == l.slots {
+			l.limit = r.Slots
+		}
+		l.slots, l.limit, l.reserve = r.Slots, min(l.limit, r.Slots), reserveOf(r, len(regions), global)
+	}
+}
+
+// reserveOf is a region's part of the half of the whole that is reserved, in
+// equal parts; the other half is for whoever has something to do.
+func reserveOf(r Region, regions, global int) int {
+	reserve := global / (2 * regions)
+	if reserve == 0 && global >= regions {
+		reserve = 1
+	}
+	return min(reserve, r.Slots)
 }
 
 func (s *slots) lane(region string) *lane {

@@ -68,7 +68,7 @@ func (x *Executor) store(id string, j jobRecord) error {
 
 // plan checks a Spec against runbook and hosts.
 func (x *Executor) plan(s Spec) (jobRecord, error) {
-	rb, ok := x.runbooks[s.Runbook]
+	rb, ok := x.runbook(s.Runbook)
 	if !ok {
 		return jobRecord{}, fmt.Errorf("unknown runbook %q", s.Runbook)
 	}

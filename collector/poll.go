@@ -98,13 +98,22 @@ func (s *Scheduler) store(run context.Context, a *attempt, res Result, failed er
 	return nil
 }
 
+// steppedBack is how far a poll may seem to lie before the last sample until
+// the clock counts as having been set back.
+const steppedBack = time.Minute
+
 // stamp returns the time of a poll's samples: when it began, yet later than
-// any sample of the target before.
+// any sample of the target before, unless the clock was set back meanwhile:
+// samples from the future would be seen by nobody.
 func (s *Scheduler) stamp(e *entry, began time.Time) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.lastT = max(began.UnixMilli(), e.lastT+1)
-	return e.lastT
+	at := began.UnixMilli()
+	if e.lastT-at < steppedBack.Milliseconds() {
+		at = max(at, e.lastT+1)
+	}
+	e.lastT = at
+	return at
 }
 
 func stamped(in []Sample, t int64) []Sample {

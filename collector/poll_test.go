@@ -430,3 +430,21 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 		t.Error("up is NaN")
 	}
 }
+
+// TestStampsFollowTheClockBack keeps samples of one target apart while polls
+// come close, and does not stamp them in the future once the clock is set back.
+func TestStampsFollowTheClockBack(t *testing.T) {
+	s, e := &Scheduler{}, &entry{}
+	now := time.Unix(1_800_000_000, 0)
+	for _, step := range []struct {
+		at   time.Duration
+		want time.Duration
+	}{
+		{0, 0}, {0, time.Millisecond}, {-30 * time.Second, 2 * time.Millisecond}, {time.Minute, time.Minute},
+		{-3 * time.Hour, -3 * time.Hour}, {-3*time.Hour + time.Second, -3*time.Hour + time.Second}, {5 * time.Hour, 5 * time.Hour},
+	} {
+		if got, want := s.stamp(e, now.Add(step.at)), now.Add(step.want).UnixMilli(); got != want {
+			t.Errorf("a poll at %v is stamped %v off, want %v", step.at, time.Duration(got-now.UnixMilli())*time.Millisecond, step.want)
+		}
+	}
+}

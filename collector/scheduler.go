@@ -153,6 +153,12 @@ func (s *Scheduler) Set(targets []Target) error {
 	return err
 }
 
+// Check tells what Set would say of targets, and sets nothing.
+func (s *Scheduler) Check(targets []Target) error {
+	_, _, err := s.check(targets)
+	return err
+}
+
 // check sorts targets into those that can be and the names of those that cannot.
 func (s *Scheduler) check(targets []Target) (want map[string]Target, wrong map[string]bool, err error) {
 	want, wrong = make(map[string]Target, len(targets)), map[string]bool{}

@@ -112,7 +112,7 @@ func (b *Batch) add(w waiting) uint64 {
 	if ref == 0 {
 		// The library takes a label without a value for none.
 		if full := w.ls.WithoutEmpty(); full.Len() < w.ls.Len() {
-			if r, cause := b.src.db.limits.checkLabels(w.ls); r != reasons {
+			if r, cause := b.src.db.Limits().checkLabels(w.ls); r != reasons {
 				b.reject(r, cause, w.ls, w.t)
 				return 0
 			}
@@ -168,14 +168,14 @@ func (w waiting) append(app storage.Appender, ref storage.SeriesRef) error {
 
 // refuses says why a new series with a sample at t would not be created.
 func (s *Source) refuses(ls labels.Labels, t int64, bounds times) (Reason, string) {
-	l := s.db.limits
+	l := s.db.Limits()
 	if r, cause := l.checkLabels(ls); r != reasons {
 		return r, cause
 	}
 	head := s.db.inner.Head()
 	late := t < bounds.oldest
 	if from, any := head.AppendableMinValidTime(); any {
-		late = t < min(from, head.MaxTime()-s.db.lateWindow)
+		late = t < min(from, head.MaxTime()-s.db.lateWindow.Load())
 	}
 	switch {
 	case late:

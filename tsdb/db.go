@@ -87,8 +87,8 @@ type DB struct {
 	remote    *remoteStore  // nil: what is asked is read here
 	retention time.Duration // of raw samples
 
-	limits     Limits
-	lateWindow int64 // out-of-order window, in milliseconds
+	limits     atomic.Pointer[Limits]
+	lateWindow atomic.Int64 // out-of-order window, in milliseconds; see followClock
 	owners     *owners
 	own        *Source
 
@@ -152,10 +152,11 @@ func openLocked(o Options, log *slog.Logger) (*DB, error) {
 		aside:   append(found.aside, asideInTiers...),
 		lost:    found.lost,
 
-		limits: o.Limits.withDefaults(), lateWindow: settings(o).OutOfOrderTimeWindow,
 		owners: o.owners, sources: map[string]*Source{},
 	}
 	tiers.raw.Store(db.inner)
+	db.limits.Store(new(o.Limits.withDefaults()))
+	db.followClock(time.Now())
 	db.retention = o.retention()
 	if db.remote, err = o.openRemote(db); err != nil {
 		return nil, errors.Join(err, inner.Close(), tiers.Close())
@@ -255,6 +256,7 @@ func (db *DB) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		db.followClock(time.Now())
 		err := db.logs.sync()
 		if err != nil && told == nil {
 			db.log.Error("no sample is acknowledged any more", "err", err)

@@ -101,7 +101,7 @@ func fullFolder(t *testing.T, dir string, r *rand.Rand) oracle {
 // readAll returns all samples of a store, and what kept it from reading some.
 func readAll(t *testing.T, db *DB) (map[sampleKey]float64, error) {
 	t.Helper()
-	q, err := db.Queryable().Querier(0, time.Now().Add(time.Hour).UnixMilli())
+	q, err := db.Queryable().Querier(0, time.Now().Add(24*time.Hour).UnixMilli())
 	if err != nil {
 		t.Fatal(err)
 	}

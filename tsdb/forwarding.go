@@ -35,5 +35,5 @@ func (db *DB) Bounds() (oldest, newest int64, ok bool) {
 // still takes: the out-of-order window or, where that is longer, half a block,
 // which is what a series without samples may be late by.
 func (db *DB) Lateness() time.Duration {
-	return max(time.Duration(db.lateWindow)*time.Millisecond, blockDuration(db.options.Interval)/2)
+	return max(time.Duration(db.lateWindow.Load())*time.Millisecond, blockDuration(db.options.Interval)/2)
 }

@@ -1,6 +1,9 @@
 package tsdb
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // ReadOnly returns since when and why nothing is appended; nil while
 // everything is. It is seen within a second, also by a store that is not
@@ -21,7 +24,16 @@ func (db *DB) ReadOnly() (since time.Time, err error) {
 
 // Limits returns the bounds of what appending may make the store hold,
 // defaults filled in.
-func (db *DB) Limits() Limits { return db.limits }
+func (db *DB) Limits() Limits { return *db.limits.Load() }
+
+// SetLimits bounds what is appended from now on. Series that are there stay.
+func (db *DB) SetLimits(l Limits) error {
+	if l.negative() {
+		return errors.New("limits of history: one is negative")
+	}
+	db.limits.Store(new(l.withDefaults()))
+	return nil
+}
 
 // Room returns how many bytes the disk has free, and below how many the store
 // becomes read-only.

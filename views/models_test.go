@@ -327,10 +327,15 @@ func adminPages() []shown {
 	rules := admin.Rules{Page: page("Administration", "/admin/rules"), Faults: []string{"rules/extra.yaml:14: groups[0].rules[2].expr: parse error: unexpected end of input"}, Groups: []admin.Group{{Name: "hosts", File: "built in", Interval: 5 * time.Second, Rules: []admin.Rule{{Name: "ServiceDown", Query: `node_systemd_unit_state{state="failed"} == 1`, Severity: ui.Critical, For: 10 * time.Second, Health: "ok", Last: ago(2 * time.Second), Firing: 1, Remedy: "restart-service"}, {Name: "Broken", Query: "sum by (x) (up) / on(y) up", Severity: ui.Warning, Health: "error", Err: "many-to-many matching not allowed", Last: ago(2 * time.Second)}}}}}
 	about := admin.About{Page: page("Administration", "/admin/about"), Facts: []ui.Property{{Name: "Version", Value: "v0.1.0-12-gabc1234", Mono: true}, {Name: "Running for", Value: "3 h 12 min"}, {Name: "Memory", Value: "118 MiB"}}, Settings: []ui.Property{{Name: "Data", Value: "./data", Mono: true}},
 		Vendors: []admin.Vendor{{Name: "htmx.org", Version: "4.0.1", Licence: "0BSD", Source: "https://htmx.org"}}}
+	changes := []admin.Change{{Field: "targets.snmp[leaf-9].address", Was: "192.0.2.9", Is: "192.0.2.19"}, {Field: "credentials[lab].snmp.community", Was: "<secret>", Is: "<secret> (changed)"}}
+	configuration := admin.Configuration{Page: page("Administration", "/admin/configuration"), File: "/etc/nocturne/nocturne.yaml", Applied: changes, Done: true}
+	refused := admin.Configuration{Page: page("Administration", "/admin/configuration"), File: "/etc/nocturne/nocturne.yaml", Done: true, Faults: []string{"listen is changed and needs a restart"},
+		Changes: append(changes, admin.Change{Field: "listen", Was: "127.0.0.1:8080", Is: "127.0.0.1:9090", Restart: true}), Restart: []string{"listen"}}
 	return []shown{
 		{name: "admin-people", path: "/admin/people", page: admin.PeoplePage(people)}, {name: "admin-tokens", path: "/admin/tokens", page: admin.TokensPage(tokens)},
 		{name: "admin-credentials", path: "/admin/credentials", page: admin.CredentialsPage(creds)}, {name: "admin-audit", path: "/admin/audit", page: admin.AuditPage(audit)},
 		{name: "admin-targets", path: "/admin/targets", page: admin.TargetsPage(targets)}, {name: "admin-rules", path: "/admin/rules", page: admin.RulesPage(rules)}, {name: "admin-about", path: "/admin/about", page: admin.AboutPage(about)},
+		{name: "admin-configuration", path: "/admin/configuration", page: admin.ConfigurationPage(configuration)}, {name: "admin-configuration-refused", path: "/admin/configuration", page: admin.ConfigurationPage(refused)},
 	}
 }
 

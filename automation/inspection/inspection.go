@@ -24,6 +24,10 @@ import (
 // maxDuration bounds the time of one inspection.
 const maxDuration = 5 * time.Minute
 
+// lookAgain is how long the clock may be wrong unseen: a schedule is of its
+// time, which may be set.
+const lookAgain = time.Minute
+
 // defaultLookback is four of the product's usual polling intervals.
 const defaultLookback = time.Minute
 
@@ -54,6 +58,10 @@ type Inspector struct {
 
 	limit  time.Duration // of one inspection
 	making sync.Mutex    // one inspection at a time
+
+	mu          sync.RWMutex // guards below
+	inspections []Inspection
+	replaced    chan struct{} // closed when they are
 }
 
 // lastDue is the last time of an inspection's schedule that was seen to.
@@ -70,25 +78,45 @@ func New(o Options) (*Inspector, error) {
 		return nil, fmt.Errorf("inspection: lookback of %v is negative", o.Lookback)
 	}
 	o.Lookback = cmp.Or(o.Lookback, defaultLookback)
-	seen := map[string]bool{}
-	for _, in := range o.Inspections {
-		if in.schedule == nil {
-			return nil, fmt.Errorf("inspection %s: was not read by Parse", in.Name)
-		}
-		if seen[in.Name] {
-			return nil, fmt.Errorf("inspection %s stands here twice", in.Name)
-		}
-		seen[in.Name] = true
-	}
 	order, err := state.NewLog[string](o.State, "reports", 1)
 	if err != nil {
 		return nil, fmt.Errorf("inspection: %w", err)
 	}
-	return &Inspector{
+	i := &Inspector{
 		o: o, log: cmp.Or(o.Log, slog.Default()).With("component", "inspection"), order: order, limit: maxDuration,
 		reports:   state.NewTable[Report](o.State, "report", 1),
 		schedules: state.NewTable[lastDue](o.State, "inspection-due", 1),
-	}, nil
+		replaced:  make(chan struct{}),
+	}
+	return i, i.Replace(o.Inspections)
+}
+
+// Replace takes other inspections in the place of those that are there. One
+// that is being made is made to its end.
+func (i *Inspector) Replace(inspections []Inspection) error {
+	seen := map[string]bool{}
+	for _, in := range inspections {
+		if in.schedule == nil {
+			return fmt.Errorf("inspection %s: was not read by Parse", in.Name)
+		}
+		if seen[in.Name] {
+			return fmt.Errorf("inspection %s stands here twice", in.Name)
+		}
+		seen[in.Name] = true
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.inspections = inspections
+	close(i.replaced)
+	i.replaced = make(chan struct{})
+	return nil
+}
+
+// standing are the inspections, and what is closed when they are replaced.
+func (i *Inspector) standing() ([]Inspection, <-chan struct{}) {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.inspections, i.replaced
 }
 
 // Run makes each inspection when it is due, until ctx ends. One whose time
@@ -97,7 +125,8 @@ func (i *Inspector) Run(ctx context.Context) error {
 	late := true
 	for {
 		next := time.Time{}
-		for _, in := range i.o.Inspections {
+		inspections, replaced := i.standing()
+		for _, in := range inspections {
 			due, err := i.see(ctx, in, late)
 			if err != nil && ctx.Err() == nil {
 				i.log.Error("inspection is not made", "inspection", in.Name, "err", err)
@@ -110,11 +139,12 @@ func (i *Inspector) Run(ctx context.Context) error {
 		late = false
 		var alarm <-chan time.Time
 		if !next.IsZero() {
-			alarm = time.After(time.Until(next))
+			alarm = time.After(min(time.Until(next), lookAgain))
 		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-replaced:
 		case <-alarm:
 		}
 	}
@@ -160,12 +190,13 @@ func (i *Inspector) Now(ctx context.Context, name string) (Report, error) {
 
 // NowBy makes an inspection that by (person:NAME) asked for.
 func (i *Inspector) NowBy(ctx context.Context, name, by string) (Report, error) {
-	n := slices.IndexFunc(i.o.Inspections, func(in Inspection) bool { return in.Name == name })
+	inspections, _ := i.standing()
+	n := slices.IndexFunc(inspections, func(in Inspection) bool { return in.Name == name })
 	if n < 0 {
 		return Report{}, fmt.Errorf("inspection %q: %w", name, ErrUnknown)
 	}
 	id := name + "-" + time.Now().UTC().Format("20060102T150405.000000Z")
-	return i.make(ctx, i.o.Inspections[n], Report{ID: id, By: by})
+	return i.make(ctx, inspections[n], Report{ID: id, By: by})
 }
 
 // make looks, stores the report and records its hash. A report that is stored
@@ -310,7 +341,8 @@ type Scheduled struct {
 // Inspections returns what is configured, in the order of the files.
 func (i *Inspector) Inspections() []Scheduled {
 	var out []Scheduled
-	for _, in := range i.o.Inspections {
+	inspections, _ := i.standing()
+	for _, in := range inspections {
 		out = append(out, Scheduled{in.Name, in.Title, in.Schedule, in.schedule.Next(time.Now().UTC()), len(in.Checks)})
 	}
 	return out

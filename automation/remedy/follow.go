@@ -109,6 +109,9 @@ func await(ctx context.Context, events <-chan automation.Event, tick <-chan time
 // is, and concludes the job.
 func (m *Remedies) prove(ctx context.Context, c Case, j automation.Job) (automation.Job, error) {
 	since := lastStep(j)
+	if now := time.Now(); since.After(now) {
+		since = now // the clock was set back meanwhile
+	}
 	deadline := since.Add(c.Within)
 	for {
 		v, err := m.attempt(ctx, c, since, deadline)

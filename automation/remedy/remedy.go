@@ -56,6 +56,9 @@ type Remedies struct {
 	cases   *state.Table[Case]
 	cursors *state.Table[uint64]
 	cursor  uint64
+
+	mu       sync.RWMutex // guards below
+	remedies []Remedy
 }
 
 // cursorID is the one record of the table of cursors.
@@ -74,22 +77,32 @@ func New(o Options) (*Remedies, error) {
 	if o.Alerts == nil || o.Jobs == nil || o.State == nil || o.Ledger == nil || o.Poll == nil {
 		return nil, errors.New("new remedies: Alerts, Jobs, State, Ledger and Poll must be set")
 	}
-	names := map[string]bool{}
-	for _, r := range o.Remedies {
-		if names[r.Name] {
-			return nil, fmt.Errorf("new remedies: %q is there twice", r.Name)
-		}
-		names[r.Name] = true
-	}
 	log := o.Log
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Remedies{
+	m := &Remedies{
 		o: o, log: log.With("component", "remedy"),
 		cases:   state.NewTable[Case](o.State, "remedy.case", 1),
 		cursors: state.NewTable[uint64](o.State, "remedy.cursor", 1),
-	}, nil
+	}
+	return m, m.Replace(o.Remedies)
+}
+
+// Replace takes other remedies in the place of those that are there. A case
+// that is open goes on as it was decided.
+func (m *Remedies) Replace(remedies []Remedy) error {
+	names := map[string]bool{}
+	for _, r := range remedies {
+		if names[r.Name] {
+			return fmt.Errorf("remedies: %q is there twice", r.Name)
+		}
+		names[r.Name] = true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remedies = remedies
+	return nil
 }
 
 // Run answers alerts until ctx ends. What is not over then goes on with the
@@ -108,11 +121,16 @@ func (m *Remedies) Run(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		news, err := m.read()
-		if err != nil {
-			return fmt.Errorf("read alerts: %w", err)
-		}
 		for _, c := range news {
 			wg.Go(func() { m.follow(ctx, c) })
+		}
+		if errors.Is(err, state.ErrReadOnly) {
+			m.log.Error("alerts are not answered until that can be written down", "err", err)
+			sleep(ctx, retryEvery)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read alerts: %w", err)
 		}
 		if err := m.o.Alerts.Transitions().Wait(ctx, m.cursor); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("wait for alerts: %w", err)
@@ -139,17 +157,17 @@ func (m *Remedies) restore() (open []Case, err error) {
 }
 
 // read makes the cases of new firing episodes. They are on disk before the
-// cursor passes them.
+// cursor passes them, and are returned beside an error too.
 func (m *Remedies) read() (news []Case, err error) {
 	to := m.cursor
 	for entry, err := range m.o.Alerts.Transitions().Read(m.cursor + 1) {
 		if err != nil {
-			return nil, err
+			return news, err
 		}
 		if entry.Value.To == alerting.Firing {
 			c, fresh, err := m.open(entry.Value)
 			if err != nil {
-				return nil, err
+				return news, err
 			}
 			if fresh && c.Phase != Done {
 				news = append(news, c)
@@ -164,7 +182,7 @@ func (m *Remedies) read() (news []Case, err error) {
 		*v = to
 		return nil
 	}); err != nil {
-		return nil, err
+		return news, err
 	}
 	m.cursor = to
 	return news, nil
@@ -196,7 +214,7 @@ func (m *Remedies) open(tr alerting.Transition) (c Case, fresh bool, err error) 
 }
 
 func (m *Remedies) remedyFor(tr alerting.Transition) (Remedy, bool) {
-	for _, r := range m.o.Remedies {
+	for _, r := range m.Remedies() {
 		if r.matches(tr.Rule, tr.Labels) {
 			return r, true
 		}
@@ -280,4 +298,8 @@ func (m *Remedies) Case(episode string) (Case, error) {
 }
 
 // Remedies returns what is configured.
-func (m *Remedies) Remedies() []Remedy { return m.o.Remedies }
+func (m *Remedies) Remedies() []Remedy {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.remedies
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -30,10 +31,15 @@ type texts struct {
 	inspections []inspection.Inspection
 	inventory   []textFile
 	faults      []string
+
+	files map[string]sum // by field and name
 }
 
+// sum tells one content of a file from another.
+type sum [sha256.Size]byte
+
 func readTexts(c Config) (texts, error) {
-	var t texts
+	t := texts{files: map[string]sum{}}
 	load := func(field string, patterns []string, fallback string, each func(textFile) error) error {
 		files, err := readFiles(field, patterns)
 		if err != nil {
@@ -47,6 +53,7 @@ func readTexts(c Config) (texts, error) {
 			files = []textFile{f}
 		}
 		for _, f := range files {
+			t.files[field+" "+f.name] = sha256.Sum256(f.data)
 			if err := each(f); err != nil {
 				t.faults = append(t.faults, err.Error())
 			}

@@ -8,12 +8,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
 
+	"nocturne/internal/cloudconn"
 	"nocturne/internal/secret"
+	"nocturne/internal/snmpconn"
 	"nocturne/internal/strictyaml"
 	"nocturne/tsdb"
 )
@@ -231,7 +235,7 @@ func LoadConfig(path string) (Config, error) {
 	}
 	c.dir = filepath.Dir(path)
 	c.resolvePaths()
-	return c, c.validate(path)
+	return c, c.validateFile(&faults{file: path, lines: strictyaml.LinesOf(data)})
 }
 
 // resolvePaths makes the paths of a file relative to its folder.
@@ -275,16 +279,18 @@ func (c *Config) masterKey() string {
 
 // faults gathers what validation finds, by field path.
 type faults struct {
-	file string
-	errs []error
+	file  string
+	lines strictyaml.Lines // of the file's fields
+	errs  []error
 }
 
 func (f *faults) add(path, format string, args ...any) {
-	f.errs = append(f.errs, &strictyaml.Fault{File: f.file, Path: path, Message: fmt.Sprintf(format, args...)})
+	f.errs = append(f.errs, &strictyaml.Fault{File: f.file, Line: f.lines.Of(path), Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
-func (c *Config) validate(file string) error {
-	f := &faults{file: file}
+func (c *Config) validate(file string) error { return c.validateFile(&faults{file: file}) }
+
+func (c *Config) validateFile(f *faults) error {
 	c.validateListen(f)
 	c.validateTLS(f)
 	c.validateProxies(f)
@@ -322,6 +328,8 @@ func (c *Config) validate(file string) error {
 			f.add(fmt.Sprintf("alerting.webhooks[%d].url", i), "is no http or https address")
 		}
 	}
+	c.validateTexts(f)
+	checkBounds(f, "", reflect.ValueOf(c).Elem())
 	return errors.Join(f.errs...)
 }
 
@@ -349,6 +357,7 @@ func (c *Config) validateCredentials(f *faults) map[string]string {
 		var set []string
 		if e.SNMP != nil {
 			set = append(set, "snmp")
+			f.addAll(path+".snmp", snmpconn.Credential(*e.SNMP).Validate())
 		}
 		if e.SSH != nil {
 			set = append(set, "ssh")
@@ -358,6 +367,7 @@ func (c *Config) validateCredentials(f *faults) map[string]string {
 		}
 		if e.OpenStack != nil {
 			set = append(set, "openstack")
+			f.addAll(path+".openstack", cloudconn.Credential(*e.OpenStack).Validate())
 		}
 		if e.HTTP != nil {
 			set = append(set, "http")
@@ -385,6 +395,9 @@ func (c *Config) validateTargets(f *faults, credentials map[string]string) {
 			path := fmt.Sprintf("targets.%s[%d]", kind, i)
 			if t.Name == "" {
 				f.add(path+".name", "is missing")
+			}
+			if strings.ContainsAny(t.Name, "/|\n") {
+				f.add(path+".name", "must not contain / | or a line break")
 			}
 			if first, twice := seen[t.Name]; twice {
 				f.add(path+".name", "%q is the name of %s already", t.Name, first)

@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 
@@ -94,28 +96,42 @@ func credentialOf[T any](vault *access.Vault, kind string) func(name string) (T,
 // hostKeys are the keys pinned by a known_hosts file and those pinned at a
 // first contact, which are kept in state.
 type hostKeys struct {
-	file  *sshconn.KnownHosts
+	file  atomic.Pointer[knownHosts]
 	table *state.Table[string]
 }
 
+// knownHosts is a known_hosts file as it was read.
+type knownHosts struct {
+	*sshconn.KnownHosts
+	sum sum
+}
+
 func openHostKeys(db *state.DB, file string) (*hostKeys, error) {
-	k := &hostKeys{file: sshconn.NewKnownHosts(), table: state.NewTable[string](db, "hostkey", 1)}
+	k := &hostKeys{table: state.NewTable[string](db, "hostkey", 1)}
+	known, err := readKnownHosts(file)
+	k.file.Store(known)
+	return k, err
+}
+
+// readKnownHosts reads the file; none knows nobody.
+func readKnownHosts(file string) (*knownHosts, error) {
 	if file == "" {
-		return k, nil
+		return &knownHosts{KnownHosts: sshconn.NewKnownHosts()}, nil
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("ssh.known_hosts: %w", err)
 	}
-	if k.file, err = sshconn.ParseKnownHosts(file, data); err != nil {
+	known, err := sshconn.ParseKnownHosts(file, data)
+	if err != nil {
 		return nil, fmt.Errorf("ssh.known_hosts: %w", err)
 	}
-	return k, nil
+	return &knownHosts{known, sha256.Sum256(data)}, nil
 }
 
 // Lookup returns the file's key, else the one pinned at first contact.
 func (k *hostKeys) Lookup(addr string) (ssh.PublicKey, bool) {
-	if key, ok := k.file.Lookup(addr); ok {
+	if key, ok := k.file.Load().Lookup(addr); ok {
 		return key, true
 	}
 	line, _, err := k.table.Get(addr)

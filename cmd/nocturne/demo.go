@@ -61,7 +61,9 @@ func demo(ctx context.Context, o lab.Options, data, listen string, faulty bool, 
 	if err != nil {
 		return err
 	}
-	h, err := openHouse(cfg, logger(cfg.Log), true)
+	log := logger(cfg.Log)
+	limitMemory(log)
+	h, err := openHouse(cfg, log, true)
 	if err != nil {
 		return err
 	}

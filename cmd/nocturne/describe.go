@@ -19,5 +19,5 @@ func described() map[string][]collector.Metric {
 
 // intervals are those of targets and of rules that name none.
 func (h *house) intervals() (poll, eval time.Duration) {
-	return h.cfg.Collector.Interval, h.cfg.Alerting.Interval
+	return h.config().Collector.Interval, h.config().Alerting.Interval
 }

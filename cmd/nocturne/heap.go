@@ -15,7 +15,7 @@ const (
 	leanUpTo = 256 << 20
 )
 
-// smallHeap lets the collector run earlier than Go's default: an appliance
+// smallHeap, beside the limit that limitMemory sets, lets the collector run earlier than Go's default: an appliance
 // that idles should not keep twice its live heap. It is for after the opening,
 // whose replay it would slow by a fifth.
 func smallHeap() {

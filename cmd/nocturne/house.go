@@ -7,9 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"nocturne/alerting"
 	"nocturne/automation"
@@ -40,11 +39,18 @@ import (
 // house is everything that runs, wired. It is opened bottom-up and closed in
 // reverse, so that what appends stops before what it appends to.
 type house struct {
-	cfg     Config
+	cfg     Config // as it was at the start; config() is what holds now
 	log     *slog.Logger
 	started time.Time
 	texts   texts
 	closers []func() error
+
+	current atomic.Pointer[Config] // replaced by a reload, as written
+	written atomic.Pointer[texts]
+	reload  *reloader // nil: there is no file to reload
+	hangup  <-chan os.Signal
+	keys    *hostKeys
+	clock   *clockWatch
 
 	state     *state.DB
 	history   *tsdb.DB
@@ -81,15 +87,41 @@ func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
 		return nil, err
 	}
 	h.texts.settle()
+	h.current.Store(&h.cfg)
+	h.written.Store(&h.texts)
+	if err := h.lockData(lab); err != nil {
+		return nil, err
+	}
 	for _, f := range h.texts.faults {
 		log.Error("a file was left out", "component", "nocturne", "err", f)
 	}
+	h.clock = h.watchClock()
 	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
 	return h, h.openWeb(lab)
+}
+
+// config is the configuration that holds now.
+func (h *house) config() *Config { return h.current.Load() }
+
+// host resolves the name of a host that jobs may run on.
+func (h *house) host(name string) (automation.Host, bool) { return h.config().host(name) }
+
+// lockData takes the data folder before anything in it is opened.
+func (h *house) lockData(lab bool) error {
+	name := "nocturne serve"
+	if lab {
+		name = "nocturne demo"
+	}
+	lock, err := lockData(h.cfg.Data, name)
+	if err != nil {
+		return err
+	}
+	h.onClose("data folder", lock.Close)
+	return nil
 }
 
 func (h *house) onClose(what string, f func() error) {
@@ -113,9 +145,6 @@ func (h *house) Close() error {
 }
 
 func (h *house) openStores() (err error) {
-	if err := os.MkdirAll(h.cfg.Data, 0o700); err != nil {
-		return fmt.Errorf("make the data folder: %w", err)
-	}
 	if h.state, err = state.Open(state.Options{Dir: filepath.Join(h.cfg.Data, "state"), Log: h.log}); err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
@@ -149,13 +178,13 @@ func (h *house) openPeople() (err error) {
 }
 
 func (h *house) openConns() (err error) {
-	keys, err := openHostKeys(h.state, h.cfg.SSH.KnownHosts)
+	h.keys, err = openHostKeys(h.state, h.cfg.SSH.KnownHosts)
 	if err != nil {
 		return err
 	}
 	vault := h.access.Vault()
 	h.ssh, err = sshconn.New(sshconn.Options{
-		Credential: credentialOf[sshconn.Credential](vault, "ssh"), HostKeys: keys, Log: h.log,
+		Credential: credentialOf[sshconn.Credential](vault, "ssh"), HostKeys: h.keys, Log: h.log,
 		TrustFirst: h.cfg.SSH.TrustFirstUse, Pinned: h.recordPinned,
 	})
 	if err != nil {
@@ -222,7 +251,7 @@ func (h *house) openJobs() (err error) {
 	}
 	h.jobs, err = automation.New(automation.Options{
 		State: h.state, Ledger: h.ledger, Runner: sshexec.New(h.ssh), Queue: queue, Runbooks: h.texts.runbooks,
-		Hosts: h.cfg.host, Regions: h.cfg.regions(), GlobalSlots: h.cfg.Automation.GlobalSlots, Log: h.log,
+		Hosts: h.host, Regions: h.cfg.regions(), GlobalSlots: h.cfg.Automation.GlobalSlots, Drain: drainJobs, Log: h.log,
 	})
 	if err != nil {
 		return fmt.Errorf("wire automation: %w", err)
@@ -261,45 +290,10 @@ func (h *house) openWeb(lab bool) (err error) {
 		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector, Write: write,
 		Metrics: described(), Exposition: h.writeMetrics, Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status,
 		TrustedProxies: h.cfg.TrustedProxies, HSTS: h.cfg.hsts(), MaxBody: int64(h.cfg.HTTP.MaxBody),
-		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, Lab: lab, Log: h.log,
+		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, StateReadOnly: h.state.ReadOnly, Lab: lab, Log: h.log,
 	})
 	if err != nil {
 		return fmt.Errorf("wire web: %w", err)
 	}
 	return h.openListeners()
-}
-
-// Run runs everything until ctx ends or a part fails.
-func (h *house) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	part := func(name string, run func(context.Context) error) {
-		g.Go(func() error {
-			if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			return nil
-		})
-	}
-	part("state", h.state.Run)
-	part("history", h.history.Run)
-	part("live window", h.live.Run)
-	part("forward", h.forward.Run)
-	part("inventory", h.graph.Run)
-	part("ledger", func(ctx context.Context) error { return h.ledger.Run(ctx, h.log) })
-	part("ssh connections", h.ssh.Run)
-	part("collector", h.collector.Run)
-	part("bursts", h.runBursts)
-	part("alerting", h.alerts.Run)
-	part("automation", h.jobs.Run)
-	part("remedies", h.remedies.Run)
-	part("inspections", h.inspector.Run)
-	part("web", h.web.Run)
-	part("http", h.listener.Run)
-	if h.certs != nil {
-		part("certificate", h.certs.Run)
-	}
-	if h.redirect != nil {
-		part("plain http", h.redirect.Run)
-	}
-	return g.Wait()
 }

@@ -36,7 +36,10 @@ func child(path, aim string) int {
 	defer stop()
 	cfg, err := LoadConfig(path)
 	if err == nil {
-		err = serve(ctx, cfg, os.Stdout, func(h *house) { die(ctx, h, aim) })
+		err = serve(ctx, cfg, os.Stdout, func(h *house) {
+			h.reloadable(path, func() (Config, error) { return LoadConfig(path) })
+			die(ctx, h, aim)
+		})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

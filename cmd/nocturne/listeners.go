@@ -17,7 +17,7 @@ import (
 // one beside it where an ACME authority asks there. A port in use is told
 // before anything runs.
 func (h *house) openListeners() (err error) {
-	o := listen.Options{Address: h.cfg.Listen, Handler: h.web.Handler(), Limits: h.limits(), Shared: h.cfg.trustsProxy, Log: h.log}
+	o := listen.Options{Address: h.cfg.Listen, Handler: h.web.Handler(), Limits: h.limits(), Shared: h.cfg.trustsProxy, Drain: drainPages, Log: h.log}
 	if h.cfg.tlsMode() != tlsOff {
 		from := h.cfg.certificates()
 		from.Log = h.log

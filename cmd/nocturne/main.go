@@ -76,11 +76,18 @@ func checkCommand() *cobra.Command {
 	return c
 }
 
-func logger(c LogConfig) *slog.Logger {
-	var level slog.Level
-	// The level was validated with the configuration.
+// logLevel is of the program's one log: a reload may change it.
+var logLevel slog.LevelVar
+
+func (c LogConfig) level() (level slog.Level) {
+	// It was validated with the configuration.
 	_ = level.UnmarshalText([]byte(c.Level))
-	o := &slog.HandlerOptions{Level: level}
+	return level
+}
+
+func logger(c LogConfig) *slog.Logger {
+	logLevel.Set(c.level())
+	o := &slog.HandlerOptions{Level: &logLevel}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,21 +16,16 @@ func serveCommand() *cobra.Command {
 		Use: "serve", Short: "Run: collect, remember, judge, act and show", Args: cobra.NoArgs,
 		Long: "Without a configuration it monitors this machine, keeps its data in ./data and shows it on http://127.0.0.1:8080.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := LoadConfig(path)
+			load := func() (Config, error) { return loadServed(path, data, listen) }
+			cfg, err := load()
 			if err != nil {
 				return err
 			}
-			if data != "" {
-				cfg.Data = data
-			}
-			if listen != "" {
-				cfg.Listen = listen
-				f := &faults{file: "--listen"}
-				if cfg.validateListen(f); len(f.errs) > 0 {
-					return errors.Join(f.errs...)
+			return serve(c.Context(), cfg, c.OutOrStdout(), func(h *house) {
+				if path != "" {
+					h.reloadable(path, load)
 				}
-			}
-			return serve(c.Context(), cfg, c.OutOrStdout(), nil)
+			})
 		},
 	}
 	c.Flags().StringVarP(&path, "config", "c", "", "configuration file")
@@ -38,13 +34,33 @@ func serveCommand() *cobra.Command {
 	return c
 }
 
+// loadServed is the configuration with what the flags say otherwise.
+func loadServed(path, data, listen string) (Config, error) {
+	cfg, err := LoadConfig(path)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Data, cfg.Listen = cmp.Or(data, cfg.Data), cmp.Or(listen, cfg.Listen)
+	if listen != "" {
+		f := &faults{file: "--listen"}
+		cfg.validateListen(f)
+		return cfg, errors.Join(f.errs...)
+	}
+	return cfg, nil
+}
+
 // serve opens the house, says where it is, and runs it until ctx ends. ready,
 // where given, is called with the open house before anything runs.
 func serve(ctx context.Context, cfg Config, out io.Writer, ready func(*house)) (err error) {
-	h, err := openHouse(cfg, logger(cfg.Log), false)
+	hangup, stop := hangups()
+	defer stop()
+	log := logger(cfg.Log)
+	limitMemory(log)
+	h, err := openHouse(cfg, log, false)
 	if err != nil {
 		return err
 	}
+	h.hangup = hangup
 	smallHeap()
 	defer func() { err = errors.Join(err, h.Close()) }()
 	if err := h.announce(out); err != nil {

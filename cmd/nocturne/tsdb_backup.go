@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -102,11 +104,16 @@ func restoreCommand(f *tsdbFlags) *cobra.Command {
 		Use: "restore --from FOLDER", Short: "Write a backup into an empty history", Args: cobra.NoArgs,
 		Long: "Every file is verified first; a damaged one is named and nothing is restored. The server must not run yet: its history folder\n" +
 			"has to be empty or absent, and appears whole.",
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, _ []string) (err error) {
 			h, err := f.history()
 			if err != nil {
 				return err
 			}
+			lock, err := lockData(filepath.Dir(h.Dir), "nocturne tsdb restore")
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, lock.Close()) }()
 			o.Into = h.Dir
 			if at != "" {
 				if o.At, err = timeFlag("at", at); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,11 @@ func rollupCommand(f *tsdbFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			lock, err := lockData(filepath.Dir(o.Dir), "nocturne tsdb rollup")
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, lock.Close()) }()
 			o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 			db, err := tsdb.Open(o)
 			if err != nil {

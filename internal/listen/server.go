@@ -26,6 +26,7 @@ type Options struct {
 	// Shared tells the addresses that many clients stand behind, such as a
 	// proxy's: they are not bounded by Limits.PerAddress.
 	Shared func(netip.Addr) bool
+	Drain  time.Duration // for answers under way when Run ends (5 s)
 	Log    *slog.Logger
 }
 
@@ -53,8 +54,8 @@ func (l Limits) withDefaults() Limits {
 }
 
 const (
-	maxStreams   = 128             // of one HTTP/2 connection
-	shutdownTime = 5 * time.Second // for answers under way
+	maxStreams   = 128 // of one HTTP/2 connection
+	defaultDrain = 5 * time.Second
 )
 
 // Server answers HTTP on one address.
@@ -94,7 +95,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		defer close(down)
 		// Streams end with ctx.
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.o.Drain, defaultDrain))
 		defer cancel()
 		if err := srv.Shutdown(late); err != nil {
 			_ = srv.Close()

@@ -173,6 +173,9 @@ func (db *DB) try(ops []*op) error {
 	if b.err != nil {
 		return b.err
 	}
+	if l := db.room.check(); l != nil {
+		return l.err
+	}
 	if err := b.txn.Commit(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,11 +21,13 @@ type Options struct {
 	Dir      string       // folder of the database, made when absent
 	InMemory bool         // nothing on disk; Dir must be empty
 	Log      *slog.Logger // nil: slog.Default()
+	MinFree  int64        // bytes of the disk that are left free; see ErrReadOnly (32 MiB)
 }
 
 // DB is the open database. It is safe for concurrent use.
 type DB struct {
 	badger *badger.DB
+	room   *room // nil: in memory
 	log    *slog.Logger
 	queue  chan *op
 	done   chan struct{} // closed when the committer has ended
@@ -81,9 +84,14 @@ func Open(o Options) (*DB, error) {
 		log = slog.Default()
 	}
 	log = log.With("component", "state")
+	var space *room
 	if !o.InMemory {
 		if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 			return nil, fmt.Errorf("open state: %w", err)
+		}
+		space = &room{dir: o.Dir, least: cmp.Or(o.MinFree, defaultMinFree), log: log}
+		if err := space.makeReadyToOpen(); err != nil {
+			return nil, fmt.Errorf("open state in %s: %w", o.Dir, err)
 		}
 		if err := salvage(o.Dir, log); err != nil {
 			return nil, fmt.Errorf("open state in %s: %w", o.Dir, err)
@@ -94,7 +102,7 @@ func Open(o Options) (*DB, error) {
 		return nil, openError(o.Dir, err)
 	}
 	db := &DB{
-		badger: b, log: log,
+		badger: b, log: log, room: space,
 		queue: make(chan *op, 1024), done: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{}),
 		logs: map[string]*tail{}, watches: map[string]map[*watch]struct{}{},
 	}
@@ -152,8 +160,16 @@ func (db *DB) Close() error {
 	db.mu.Unlock()
 	close(db.queue)
 	<-db.done
+	if db.room.check() != nil { // closing writes the memtable out
+		if err := db.room.release(); err != nil {
+			db.log.Error("close state", "err", err)
+		}
+	}
 	if err := db.badger.Close(); err != nil {
 		return fmt.Errorf("close state: %w", err)
+	}
+	if db.room != nil {
+		db.room.reserve(toOpen / 4)
 	}
 	return nil
 }
@@ -196,14 +212,17 @@ const (
 // Run keeps the files small until ctx ends: it merges away deleted records
 // and rewrites value logs that are mostly garbage.
 func (db *DB) Run(ctx context.Context) error {
-	tick := time.NewTicker(maintainEvery)
+	tick, space := time.NewTicker(maintainEvery), time.NewTicker(roomEvery)
 	defer tick.Stop()
+	defer space.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-db.stop:
 			return nil
+		case <-space.C:
+			db.room.tend()
 		case <-tick.C:
 			if err := db.maintain(ctx); err != nil && !errors.Is(err, ErrClosed) {
 				db.log.Error("state maintenance", "err", err)
@@ -217,6 +236,9 @@ func (db *DB) maintain(ctx context.Context) error {
 		return err
 	}
 	defer db.leave()
+	if db.room.check() != nil {
+		return nil // what merges writes first and frees afterwards
+	}
 	db.mu.Lock()
 	flatten := db.written >= flattenAfter
 	if flatten {

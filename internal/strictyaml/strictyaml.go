@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -47,7 +49,7 @@ func Decode(name string, data []byte, into any) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		return syntaxFault(name, err)
+		return syntaxFault(name, data, err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return &Fault{File: name, Message: "holds more than one YAML document"}
@@ -60,10 +62,11 @@ func Decode(name string, data []byte, into any) error {
 	return errors.Join(w.faults...)
 }
 
-// syntaxFault turns "yaml: line 3: ..." into a Fault.
-func syntaxFault(name string, err error) error {
+// syntaxFault turns "yaml: line 3: ..." into a Fault. The library leaves the
+// line out where it is the first, and where bytes are no text.
+func syntaxFault(name string, data []byte, err error) error {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
-	f := &Fault{File: name, Message: msg}
+	f := &Fault{File: name, Line: 1 + bytes.Count(data[:textEnd(data)], []byte("\n")), Message: msg}
 	if rest, ok := strings.CutPrefix(msg, "line "); ok {
 		if num, text, ok := strings.Cut(rest, ": "); ok {
 			if n, err := strconv.Atoi(num); err == nil {
@@ -72,6 +75,18 @@ func syntaxFault(name string, err error) error {
 		}
 	}
 	return f
+}
+
+// textEnd is where data stops being text, 0 where it never does.
+func textEnd(data []byte) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && size == 1 || unicode.IsControl(r) && !strings.ContainsRune("\t\n\r\u0085", r) {
+			return i
+		}
+		i += size
+	}
+	return 0
 }
 
 type walker struct {
@@ -122,17 +137,26 @@ func isScalarType(t reflect.Type) bool {
 }
 
 func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string) {
+	// The library cuts the fraction off a number for a whole one.
+	if (v.CanInt() || v.CanUint()) && n.ShortTag() == "!!float" && !isScalarType(v.Type()) {
+		w.fault(n, path, "cannot be read as %s: wants %s", strings.TrimPrefix(v.Type().String(), "time."), wanted(v.Type()))
+		return
+	}
 	err := n.Decode(v.Addr().Interface())
 	if err == nil {
 		return
 	}
 	if te, ok := errors.AsType[*yaml.TypeError](err); ok {
 		for _, m := range te.Errors {
-			w.fault(n, path, "%s", unreadable(m))
+			w.fault(n, path, "%s: wants %s", unreadable(m), wanted(v.Type()))
 		}
 		return
 	}
-	w.fault(n, path, "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if w := wanted(v.Type()); w != oneValue {
+		text += ": wants " + w
+	}
+	w.fault(n, path, "%s", text)
 }
 
 // unreadable turns "line 3: cannot unmarshal !!str `x` into int" into a fault

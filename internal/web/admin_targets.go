@@ -101,7 +101,7 @@ func (s *Server) pollNow(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) rules(w http.ResponseWriter, r *http.Request) error {
-	m := admin.Rules{Page: s.page(r, "Rules"), Faults: s.Faults}
+	m := admin.Rules{Page: s.page(r, "Rules"), Faults: s.replaced.Load().Faults}
 	for _, err := range s.Alerts.RuleErrors() {
 		if !slices.Contains(m.Faults, err.Error()) {
 			m.Faults = append(m.Faults, err.Error())
@@ -147,7 +147,7 @@ func severityOf(rule alerting.RuleStatus) ui.State {
 }
 
 func (s *Server) remedyOf(rule string) string {
-	for _, m := range s.Remedies {
+	for _, m := range s.replaced.Load().Remedies {
 		if m.Alert == rule {
 			return m.Runbook
 		}
@@ -164,7 +164,7 @@ func (s *Server) about(w http.ResponseWriter, r *http.Request) error {
 		{Name: "Memory in use", Value: quantity(float64(mem.HeapInuse), "B")},
 		{Name: "Goroutines", Value: strconv.Itoa(runtime.NumGoroutine())},
 	}}
-	for _, set := range s.Settings {
+	for _, set := range s.replaced.Load().Settings {
 		m.Settings = append(m.Settings, ui.Property{Name: set.Name, Value: set.Value, Mono: true})
 	}
 	var err error

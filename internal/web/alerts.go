@@ -151,7 +151,8 @@ func (s *Server) addJobs(rows []alertsview.Row, of []alerting.Alert) {
 // remedyFor is the remedy that answers an alert: of those that match, the
 // first acts.
 func (s *Server) remedyFor(a alerting.Alert) (remedy.Remedy, bool) {
-	i := slices.IndexFunc(s.Remedies, func(r remedy.Remedy) bool {
+	remedies := s.replaced.Load().Remedies
+	i := slices.IndexFunc(remedies, func(r remedy.Remedy) bool {
 		if r.Alert != a.Rule {
 			return false
 		}
@@ -165,7 +166,7 @@ func (s *Server) remedyFor(a alerting.Alert) (remedy.Remedy, bool) {
 	if i < 0 {
 		return remedy.Remedy{}, false
 	}
-	return s.Remedies[i], true
+	return remedies[i], true
 }
 
 // answerTo is the job by which an alert's remedy answers it. The job of a

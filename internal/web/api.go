@@ -34,6 +34,7 @@ func (s *Server) api(mux *http.ServeMux) {
 	a.addWorking()
 	a.addReporting()
 	a.addKeeping()
+	a.addConfiguring()
 	a.addHistory()
 	a.addAdministering()
 	document := a.OpenAPI()

@@ -53,6 +53,13 @@ func (a *apiMux) addKeeping() {
 	add(a, op{id: "verify-ledger", method: "POST", path: "/ledger/verify", tag: "ledger", summary: "Check the ledger's whole chain", right: access.Administer}, s.apiVerify)
 }
 
+// addConfiguring adds the configuration's file.
+func (a *apiMux) addConfiguring() {
+	s := a.s
+	add(a, op{id: "get-configuration-difference", method: "GET", path: "/configuration/difference", tag: "configuration", summary: "How the configuration's files differ from what runs", right: access.Administer}, s.apiDifference)
+	add(a, op{id: "reload-configuration", method: "POST", path: "/configuration/reload", tag: "configuration", summary: "Read the configuration's files again and apply them, all or nothing", right: access.Administer}, s.apiReload)
+}
+
 // addAdministering adds people and tokens.
 func (a *apiMux) addAdministering() {
 	s := a.s

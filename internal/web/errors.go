@@ -36,6 +36,7 @@ func statusOf(err error) (int, string) {
 		iv invalid
 		ua unauthorized
 		sf *strictyaml.Fault
+		rf *RefusedError
 		// A query says these in its own words.
 		late promql.ErrQueryTimeout
 		gone promql.ErrQueryCanceled
@@ -43,6 +44,8 @@ func statusOf(err error) (int, string) {
 	switch {
 	case errors.As(err, &nf):
 		return http.StatusNotFound, nf.Error()
+	case errors.As(err, &rf):
+		return http.StatusConflict, err.Error()
 	case errors.As(err, &iv), errors.As(err, &sf):
 		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, state.ErrNotFound), errors.Is(err, access.ErrNotFound), errors.Is(err, automation.ErrNoJob),
@@ -64,6 +67,8 @@ func statusOf(err error) (int, string) {
 		return http.StatusConflict, err.Error()
 	case errors.Is(err, automation.ErrBusy):
 		return http.StatusServiceUnavailable, "too many jobs wait; try again when some have ended"
+	case errors.Is(err, state.ErrReadOnly):
+		return http.StatusServiceUnavailable, "nothing can be changed now: the disk of the state has no room; it goes on by itself once there is some"
 	case errors.Is(err, state.ErrConflict):
 		return http.StatusConflict, "somebody changed this at the same time; look again"
 	case errors.Is(err, tsdb.ErrRemote):

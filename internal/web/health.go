@@ -30,12 +30,22 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) error {
 
 func (s *Server) notReady(now time.Time) []string {
 	var faults []string
-	for _, check := range []func(time.Time) string{s.historyFault, s.engineFault, s.collectorFault, s.streamFault} {
+	for _, check := range []func(time.Time) string{s.stateFault, s.historyFault, s.engineFault, s.collectorFault, s.streamFault} {
 		if f := check(now); f != "" {
 			faults = append(faults, f)
 		}
 	}
 	return faults
+}
+
+func (s *Server) stateFault(time.Time) string {
+	if s.StateReadOnly == nil {
+		return ""
+	}
+	if _, err := s.StateReadOnly(); err != nil {
+		return "state: nothing is changed or run until there is room on its disk"
+	}
+	return ""
 }
 
 func (s *Server) historyFault(now time.Time) string {
@@ -62,7 +72,11 @@ func (s *Server) engineFault(now time.Time) string {
 		if r.LastEval.IsZero() && r.Health == "err" {
 			continue
 		}
-		if late := now.Sub(r.LastEval); late > max(3*r.Interval, evalAtLeast) {
+		last := r.LastEval
+		if r.Loaded.After(last) {
+			last = r.Loaded
+		}
+		if late := now.Sub(last); late > max(3*r.Interval, evalAtLeast) {
 			return "alerting: the rules of group " + r.Group + " were not evaluated within three of their intervals"
 		}
 	}

@@ -99,7 +99,7 @@ func TestHistoryPageTellsRejected(t *testing.T) {
 func TestReadOnlyHistoryIsUnmissable(t *testing.T) {
 	t.Parallel()
 	e := openEstate(t, plan{people: true})
-	const banner = `id="read-only" role="alert"><b>HISTORY IS READ-ONLY</b>`
+	const banner = `id="read-only" role="alert"><b>READ-ONLY</b>`
 	for _, path := range []string{"/", "/racks", "/admin/history"} {
 		e.says("vic", path, `id="read-only" role="alert" hidden>`)
 		e.lacks("vic", path, banner)

@@ -11,14 +11,19 @@ import (
 	"nocturne/views/ui"
 )
 
-// readOnlyWord says in one line since when and why the history is read-only;
-// "" while it is not.
+// readOnlyWord says in one line since when and why the history or the records
+// are read-only; "" while neither is.
 func (s *Server) readOnlyWord() string {
-	since, err := s.History.ReadOnly()
-	if err == nil {
-		return ""
+	var words []string
+	if s.StateReadOnly != nil {
+		if since, err := s.StateReadOnly(); err != nil {
+			words = append(words, "Nothing can be changed and nothing is run, since "+ui.Stamp(since)+" UTC: "+oneLine(err))
+		}
 	}
-	return "Since " + ui.Stamp(since) + " UTC: " + readOnlyReason(err)
+	if since, err := s.History.ReadOnly(); err != nil {
+		words = append(words, "History takes no samples, since "+ui.Stamp(since)+" UTC: "+readOnlyReason(err))
+	}
+	return strings.Join(words, ". ")
 }
 
 // readOnlyReason is the cause without the words that go before it.

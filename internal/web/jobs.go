@@ -176,7 +176,8 @@ func (s *Server) proof(j automation.Job) (*jobsview.Proof, error) {
 // zero before its last step has ended.
 func (s *Server) proveUntil(j automation.Job) time.Time {
 	name, _ := strings.CutPrefix(j.By, "remedy:")
-	i := slices.IndexFunc(s.Remedies, func(r remedy.Remedy) bool { return r.Name == name })
+	remedies := s.replaced.Load().Remedies
+	i := slices.IndexFunc(remedies, func(r remedy.Remedy) bool { return r.Name == name })
 	if i < 0 || j.Phase == automation.JobQueued || j.Phase == automation.JobRunning {
 		return time.Time{}
 	}
@@ -191,7 +192,7 @@ func (s *Server) proveUntil(j automation.Job) time.Time {
 	if last.IsZero() {
 		return last
 	}
-	return last.Add(s.Remedies[i].VerifyWithin)
+	return last.Add(remedies[i].VerifyWithin)
 }
 
 // ruleText is the rule's expression, or its name where it is not loaded.

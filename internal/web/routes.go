@@ -67,6 +67,8 @@ func (s *Server) routes() http.Handler {
 	administer("GET /admin/credentials", s.credentials)
 	administer("POST /admin/credentials", s.putCredential)
 	administer("POST /admin/credentials/{name}/delete", s.deleteCredential)
+	administer("GET /admin/configuration", s.configurationPage)
+	administer("POST /admin/configuration/reload", s.reloadConfiguration)
 	administer("GET /admin/audit", s.audit)
 	administer("POST /admin/audit/verify", s.verifyLedger)
 	view("GET /admin/targets", s.targets)

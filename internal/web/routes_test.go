@@ -97,6 +97,8 @@ func (e *estate) visits() map[string]visit {
 		"GET /admin/tokens":                     rules("/admin/tokens"),
 		"GET /admin/credentials":                rules("/admin/credentials"),
 		"GET /admin/audit":                      rules("/admin/audit"),
+		"GET /admin/configuration":              rules("/admin/configuration"),
+		"POST /admin/configuration/reload":      {"/admin/configuration/reload", nil, other, no, http.StatusConflict}, // there is no file
 		"GET /admin/targets":                    seen("/admin/targets"),
 		"GET /admin/rules":                      seen("/admin/rules"),
 		"GET /admin/about":                      seen("/admin/about"),

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -49,6 +50,11 @@ type Options struct {
 	Metrics    map[string][]collector.Metric // what the targets of each kind have
 	Metadata   *tsdb.Metadata                // what senders say of their metrics
 	Interval   func() (poll, eval time.Duration)
+	// Configuration is the file that all of this is told by. nil: there is none.
+	Configuration Configuration
+	// StateReadOnly says since when and why no record is written; nil while
+	// they are. Its own absence: nobody asks.
+	StateReadOnly func() (since time.Time, err error)
 	// Receivers says how those fare that samples are sent on to. nil: none.
 	Receivers func() []forward.Status
 
@@ -76,7 +82,8 @@ type Server struct {
 	hub     *hub
 	handler http.Handler
 
-	figures *tileBoard
+	replaced atomic.Pointer[Replaceable]
+	figures  *tileBoard
 }
 
 // New builds the routes. It starts nothing.
@@ -90,6 +97,7 @@ func New(o Options) (*Server, error) {
 	}
 	o.MaxBody = cmp.Or(o.MaxBody, maxBody)
 	s := &Server{Options: o, figures: newTileBoard(), log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)).With("component", "web")}
+	s.Replace(Replaceable{o.Remedies, o.Settings, o.Faults})
 	s.hub = newHub(s)
 	s.handler = s.routes()
 	return s, nil

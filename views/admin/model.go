@@ -6,7 +6,7 @@
 // (disabled=yes|no); POST /admin/tokens (name, role, days),
 // /admin/tokens/{name}/revoke; POST /admin/credentials (name, kind and the
 // kind's fields), /admin/credentials/{name}/delete; POST /poll (target);
-// POST /admin/audit/verify.
+// POST /admin/audit/verify; POST /admin/configuration/reload.
 package admin
 
 import (
@@ -138,6 +138,23 @@ type Rule struct {
 	Firing      int
 	Pending     int
 	Remedy      string // runbook that repairs it, "" when none
+}
+
+// Configuration is the model of /admin/configuration.
+type Configuration struct {
+	shell.Page
+	File    string // "" when the program runs without one
+	Faults  []string
+	Changes []Change
+	Restart []string // fields that are changed and cannot be while it runs
+	Applied []Change // by the reload that led here
+	Done    bool     // a reload led here
+}
+
+// Change is a field whose value in the files is not the one that runs.
+type Change struct {
+	Field, Was, Is string
+	Restart        bool // it cannot be applied while the program runs
 }
 
 // About is the model of /admin/about.

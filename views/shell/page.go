@@ -20,7 +20,7 @@ type Page struct {
 	Notice string    // said once above the content, such as "Alert acknowledged"
 	Error  string    // same, for what went wrong
 	Topics []string  // live topics of the page; "status" is always added
-	// ReadOnly says since when and why no samples are taken, "" while they are:
+	// ReadOnly says since when and why samples or records are not taken, "" while they are:
 	// a banner on every page, which the live stream renews.
 	ReadOnly string
 	Lab      bool // the data come from the simulated hall: said in the top bar

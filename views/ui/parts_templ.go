@@ -746,8 +746,8 @@ func StaleBanner() templ.Component {
 	})
 }
 
-// ReadOnlyBanner says on every page that no samples are taken, since when and
-// why. It is hidden for ""; live.js shows, renews and hides it.
+// ReadOnlyBanner says on every page that samples or records are not taken,
+// since when and why. It is hidden for ""; live.js shows, renews and hides it.
 func ReadOnlyBanner(text string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -779,7 +779,7 @@ func ReadOnlyBanner(text string) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "><b>HISTORY IS READ-ONLY</b> <span>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 48, "><b>READ-ONLY</b> <span>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
