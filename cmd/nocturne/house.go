@@ -27,6 +27,7 @@ import (
 	"nocturne/internal/cloudconn"
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
+	"nocturne/internal/notify"
 	"nocturne/internal/snmpconn"
 	"nocturne/internal/sshconn"
 	"nocturne/internal/state"
@@ -63,23 +64,29 @@ type house struct {
 	inspector *inspection.Inspector
 	web       *web.Server
 	listener  net.Listener
+	service   *notify.Socket // the service manager's
+	recent    *recent        // of the log
 }
 
 // openHouse opens what holds files and wires what runs on it. Nothing runs
 // before Run.
 func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
-	h := &house{cfg: cfg, log: log, started: time.Now()}
+	h := &house{cfg: cfg, started: time.Now(), recent: &recent{}}
+	h.log = h.recent.beside(log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
 		}
 	}()
+	if h.service, err = notify.New(); err != nil {
+		return nil, err
+	}
 	if h.texts, err = readTexts(cfg); err != nil {
 		return nil, err
 	}
 	h.texts.settle()
 	for _, f := range h.texts.faults {
-		log.Error("a file was left out", "component", "nocturne", "err", f)
+		h.log.Error("a file was left out", "component", "nocturne", "err", f)
 	}
 	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory} {
 		if err := step(); err != nil {
@@ -256,7 +263,7 @@ func (h *house) openWeb(lab bool) (err error) {
 		History: h.history, Live: h.live, Ledger: h.ledger, Access: h.access, Graph: h.graph, Collector: h.collector,
 		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector, Write: write,
 		Metrics: described(), Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status,
-		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, Lab: lab, Log: h.log,
+		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, Support: h.writeSupport, Lab: lab, Log: h.log,
 	})
 	if err != nil {
 		return fmt.Errorf("wire web: %w", err)
@@ -302,6 +309,7 @@ func (h *house) Run(ctx context.Context) error {
 	part("inspections", h.inspector.Run)
 	part("web", h.web.Run)
 	part("http", h.serveHTTP)
+	part("service manager", h.tellService)
 	return g.Wait()
 }
 

@@ -76,6 +76,7 @@ func (s *Server) routes() http.Handler {
 	view("GET /admin/history", s.historyPage)
 	view("GET /admin/about", s.about)
 
+	administer("GET /debug/pprof/", s.profile)
 	view("GET /live", s.live)
 	mux.Handle("POST /api/v1/write", s.may("write", s.handle(s.write)))
 	prometheus := s.prometheus()

@@ -100,6 +100,7 @@ func (e *estate) visits() map[string]visit {
 		"GET /admin/targets":                    seen("/admin/targets"),
 		"GET /admin/rules":                      seen("/admin/rules"),
 		"GET /admin/about":                      seen("/admin/about"),
+		"GET /debug/pprof/":                     rules("/debug/pprof/goroutine?debug=1"),
 		"GET /admin/history":                    seen("/admin/history"),
 		"POST /maintenance":                     acts("/maintenance", "item", "host/web-ok", "minutes", "5"),
 		"POST /maintenance/end":                 acts("/maintenance/end", "item", "host/web-ok"),
