@@ -49,6 +49,11 @@ func plants(t *testing.T, c *Config) []string {
 	c.Targets.OpenStack = []TargetConfig{{Name: "cloud", Credential: "cloud"}}
 	hook := secret.Text("http://ann:planted-hookpass@" + nobody + "/services/planted-hookpath?token=planted-hooktoken")
 	c.Alerting.Webhooks = append(c.Alerting.Webhooks, WebhookConfig{Name: "gone", URL: hook})
+	rules := filepath.Join(t.TempDir(), "rules.yml")
+	if err := os.WriteFile(rules, []byte("groups:\n- name: g\n  rules:\n  - {alert: TargetDown, expr: up == 0}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.Alerting.Rules = []string{rules}
 	c.History.RemoteWrite = []RemoteWriteConfig{{Name: "central", URL: "http://" + nobody + "/write", Credential: "http",
 		Headers: map[string]secret.Text{"X-Key": "planted-header"}}}
 	lines := strings.Split(strings.TrimSpace(key), "\n")
@@ -118,14 +123,15 @@ func TestSupportBundleHasNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.log.Error("a careless line", "component", "test", "err", fmt.Errorf("refused planted-onpage for planted-community: %w", context.Canceled))
-	eventually(t, 30*time.Second, "every target failed", func() bool {
+	eventually(t, 40*time.Second, "every target failed, and the webhook", func() bool {
 		failed := 0
 		for _, s := range h.collector.Status() {
 			if s.Err != "" {
 				failed++
 			}
 		}
-		return failed == 4
+		var log strings.Builder
+		return failed == 4 && h.recent.copyTo(&log) == nil && strings.Contains(log.String(), "gone")
 	})
 	listen, out := h.listener.Addr().String(), filepath.Join(t.TempDir(), "bundle.tar.gz")
 	if said, err := cli("support", "--listen", listen, "--token-file", admin, "--out", out); err != nil || !strings.Contains(said, out) {
