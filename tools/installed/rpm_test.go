@@ -17,7 +17,9 @@ func TestRPMPackage(t *testing.T) {
 	if out := output(t, rpm, "-K", "--nosignature", first); !strings.Contains(out, "digests OK") {
 		t.Errorf("digests: %s", out)
 	}
-	query := func(args ...string) string { return output(t, rpm, append([]string{"-qp", "--nosignature"}, args...)...) }
+	query := func(args ...string) string {
+		return output(t, rpm, append([]string{"-qp", "--nosignature"}, args...)...)
+	}
 	if got := query("--qf", "%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{LICENSE} %{BUILDHOST}", first); got != "nocturne "+older+" 1 x86_64 Apache-2.0 nocturne" {
 		t.Errorf("it is %s", got)
 	}
