@@ -57,7 +57,7 @@ unit:
 
 deps: ## install what the tests need, on Debian as root
 	@bash tools/debian-packages $(PACKAGES)
-	@$(GO) test -run '^TestPrometheusRuns$$' ./internal/need # builds the peer once, before tests wait for it
+	@$(GO) test -timeout 30m -run '^(TestPrometheusRuns|TestDebianIsWhole)$$' ./internal/need # makes them once, before tests wait for them
 
 browser-deps:
 	@bash tools/browser/install

@@ -76,7 +76,8 @@ func (h *house) writeSupport(_ context.Context, w io.Writer) error {
 
 // addParts adds what each part says of itself.
 func (h *house) addParts(b *support.Bundle) {
-	b.AddJSON("history.json", h.history.Stats())
+	st := h.history.Stats()
+	b.AddJSON("history.json", map[string]any{"stats": st, "sync_error": fmt.Sprint(st.SyncErr), "read_only": fmt.Sprint(st.ReadOnly)})
 	b.AddJSON("targets.json", h.collector.Status())
 	b.AddJSON("rules.json", h.alerts.Rules())
 	b.AddJSON("alerts.json", h.alerts.Alerts())
@@ -89,7 +90,7 @@ func (h *house) addParts(b *support.Bundle) {
 	b.Add("ledger.txt", func(w io.Writer) error {
 		newest, err := h.ledger.Latest(1, "")
 		for _, e := range newest {
-			fmt.Fprintf(w, "the newest entry is %d of %s, kind %s, hash %s\n", e.Seq, e.Time.UTC().Format(time.RFC3339), e.Kind, e.Hash)
+			fmt.Fprintf(w, "the newest entry is %d of %s, kind %s, hash %s\n", e.Seq, e.At.Format(time.RFC3339), e.Kind, e.Hash)
 		}
 		return err
 	})

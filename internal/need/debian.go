@@ -67,7 +67,12 @@ func buildDebian(debootstrap string) (_ string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
+	defer func() { err = errors.Join(err, os.Remove(root)) }()
+	// In memory, for dpkg syncs each file.
+	if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "size=1g,mode=0755"); err != nil {
+		return "", fmt.Errorf("mount %s: %w", root, err)
+	}
+	defer func() { err = errors.Join(err, syscall.Unmount(root, syscall.MNT_DETACH)) }()
 	for _, c := range [][]string{
 		{debootstrap, "--variant=minbase", suite, root, mirror},
 		{"tar", "-C", root, "--numeric-owner", "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*", "--exclude=./proc/*", "--exclude=./sys/*", "-cf", path + ".new", "."},

@@ -93,10 +93,10 @@ func (j *jail) state(path string) string {
 // and /tmp and /dev are its own.
 const sandbox = `set -e
 root=$1; shift
+[ -z "$OWN_NETWORK" ] || ip link set lo up
 mount --bind "$root" "$root"
 mount -t proc -o hidepid=invisible proc "$root/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-mount --bind "$root/run" "$root/run"
 mount --bind "$root/var/lib/nocturne" "$root/var/lib/nocturne"
 mount -o remount,bind,ro "$root"
 exec chroot "$root" "$@"`
@@ -160,11 +160,7 @@ func (j *jail) start(u unit) *service {
 		j.t.Fatal(err)
 	}
 	go func() { s.gone <- s.cmd.Wait() }()
-	j.t.Cleanup(func() {
-		if s.cmd.ProcessState == nil {
-			_ = s.cmd.Process.Kill()
-		}
-	})
+	j.t.Cleanup(func() { _ = s.cmd.Process.Kill() }) // where it has not ended
 	s.hears("READY=1")
 	return s
 }

@@ -24,7 +24,7 @@ var tries = []struct {
 	try   func() error
 }{
 	{"listen on UDP port 162", true, func() error { return listenUDP("127.0.0.1:162") }},
-	{"listen on TCP port 443 of IPv6", true, func() error { return listenTCP("[::1]:443") }},
+	{"listen on TCP port 443", true, func() error { return listenTCP("127.0.0.1:443") }},
 	{"send and hear ICMP", true, ping},
 	{"list the machine's addresses", true, func() error { _, err := net.InterfaceAddrs(); return err }},
 	{"write into the data folder", true, func() error { return os.WriteFile("/var/lib/nocturne/probe", nil, 0o600) }},
