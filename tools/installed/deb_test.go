@@ -84,7 +84,7 @@ func (s *service) visit() *visitor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &visitor{t, m[1], &http.Client{Jar: jar, Timeout: 10 * time.Second}}
+	v := &visitor{t, m[1], &http.Client{Jar: jar, Timeout: time.Minute}} // hashing a password costs
 	const password = "a hall of racks at night"
 	v.post("/setup", url.Values{"token": {m[2]}, "name": {"ada"}, "password": {password}, "again": {password}})
 	return v

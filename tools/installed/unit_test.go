@@ -2,6 +2,7 @@ package installed
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -42,7 +43,7 @@ func (u unit) one(t *testing.T, key string) string {
 // highest is what `systemd-analyze security` may give the unit, of 10. What it
 // holds against it is the network, which is the purpose, the two capabilities,
 // and what watching this machine needs.
-const highest = 1.6
+const highest = 1.5
 
 // TestUnit has systemd read the unit.
 func TestUnit(t *testing.T) {
@@ -69,6 +70,9 @@ func TestUnit(t *testing.T) {
 func TestAccountIsOne(t *testing.T) {
 	need.Root(t)
 	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	output(t, need.Binary(t, "systemd-sysusers", "systemd"), "--root="+dir, filepath.Join(root(), "tools", "packaging", "nocturne.sysusers"))
 	var name, shell, home string
 	for line := range strings.Lines(read(t, filepath.Join(dir, "etc", "passwd"))) {
