@@ -6,16 +6,19 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 BIN      := bin/nocturne
 # What the tests need from Debian; each is started on loopback and stopped after.
-PACKAGES := snmpd snmp openssh-server chromium prometheus victoria-metrics nginx openssl
+PACKAGES := snmpd snmp openssh-server chromium prometheus victoria-metrics nginx openssl debootstrap rpm
 
-.PHONY: help build run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate docs bench bench-tsdb bench-tsdb-growth screenshots clean
+.PHONY: help build packages run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate docs bench bench-tsdb bench-tsdb-growth screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 build: ## build bin/nocturne, stripped
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/nocturne
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/nocturne
+
+packages: ## make dist/: Debian and RPM package, static binary, container folder, bill of materials
+	cd tools/packaging && GO='$(GO)' $(GO) run .
 
 run: build ## build and serve: this machine at once, data in ./data, http://127.0.0.1:8080
 	$(BIN) serve
@@ -33,6 +36,7 @@ fmt:
 
 vet:
 	$(GO) vet -tags $(TAGS) ./...
+	cd tools/packaging && $(GO) vet ./...
 
 lint:
 	$(GO) tool staticcheck -tags $(TAGS) ./...
@@ -42,16 +46,18 @@ fix:
 
 tidy:
 	$(GO) mod tidy -diff
+	cd tools/packaging && $(GO) mod tidy -diff
 
 generated:
 	$(GO) tool templ generate -path views -check
 
 unit:
 	$(GO) test -tags $(TAGS) -race -short -timeout 20m ./...
+	cd tools/packaging && $(GO) test ./...
 
 deps: ## install what the tests need, on Debian as root
 	@bash tools/debian-packages $(PACKAGES)
-	@$(GO) test -run '^Test(Prometheus|Pebble)Runs$$' ./internal/need # builds the peers once, before tests wait for them
+	@$(GO) test -timeout 30m -run '^(Test(Prometheus|Pebble)Runs|TestDebianIsWhole)$$' ./internal/need # makes them once, before tests wait for them
 
 browser-deps:
 	@bash tools/browser/install
@@ -76,4 +82,4 @@ bench-tsdb-growth: ## the same at SERIES=10000,100000,500000, kept in docs/bench
 	NOCTURNE_BENCH_TSDB=1 NOCTURNE_BENCH_GROWTH=1 NOCTURNE_BENCH_SERIES=$(SERIES) $(GO) test -tags $(TAGS) -count=1 -v -timeout 300m -run '^TestBenchTSDB$$/^(appends|servers)$$' ./tools/benchtsdb
 
 clean: ## remove what was built
-	rm -rf bin artifacts
+	rm -rf bin dist artifacts

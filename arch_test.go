@@ -40,6 +40,8 @@ var arrows = map[string][]string{
 	"views":            {"views"},
 	"collector":        {},
 	"internal/state":   {},
+	"internal/notify":  {},
+	"internal/support": {},
 
 	"internal/certs":     {},
 	"internal/listen":    {},
@@ -69,8 +71,9 @@ var arrows = map[string][]string{
 	"internal/web": {"views", "internal/web", "tsdb", "tsdb/live", "tsdb/forward", "internal/state", "internal/ledger",
 		"internal/inventory", "internal/inventory/layout", "internal/access", "collector", "alerting", "automation",
 		"automation/inspection", "automation/remedy"},
-	"internal/lab": {},
-	"cmd":          {"*"},
+	"internal/lab":    {},
+	"cmd":             {"*"},
+	"tools/packaging": {}, // a module of its own: it packs what was built
 }
 
 // parts are folders whose parent may import them, but never the reverse; the

@@ -27,6 +27,7 @@ import (
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
 	"nocturne/internal/listen"
+	"nocturne/internal/notify"
 	"nocturne/internal/snmpconn"
 	"nocturne/internal/sshconn"
 	"nocturne/internal/state"
@@ -72,17 +73,23 @@ type house struct {
 	certs     *certs.Source  // nil without TLS
 	listener  *listen.Server // of the pages
 	redirect  *listen.Server // to the pages, of an ACME authority; nil without
+	service   *notify.Socket // the service manager's
+	recent    *recent        // of the log
 }
 
 // openHouse opens what holds files and wires what runs on it. Nothing runs
 // before Run.
 func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
-	h := &house{cfg: cfg, log: log, started: time.Now()}
+	h := &house{cfg: cfg, started: time.Now(), recent: &recent{}}
+	h.log = h.recent.beside(log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
 		}
 	}()
+	if h.service, err = notify.New(); err != nil {
+		return nil, err
+	}
 	if h.texts, err = readTexts(cfg); err != nil {
 		return nil, err
 	}
@@ -93,7 +100,7 @@ func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
 		return nil, err
 	}
 	for _, f := range h.texts.faults {
-		log.Error("a file was left out", "component", "nocturne", "err", f)
+		h.log.Error("a file was left out", "component", "nocturne", "err", f)
 	}
 	h.clock = h.watchClock()
 	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory} {
@@ -290,7 +297,8 @@ func (h *house) openWeb(lab bool) (err error) {
 		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector, Write: write,
 		Metrics: described(), Exposition: h.writeMetrics, Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status,
 		TrustedProxies: h.cfg.TrustedProxies, HSTS: h.cfg.hsts(), MaxBody: int64(h.cfg.HTTP.MaxBody),
-		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, StateReadOnly: h.state.ReadOnly, Lab: lab, Log: h.log,
+		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, StateReadOnly: h.state.ReadOnly,
+		Support: h.writeSupport, Lab: lab, Log: h.log,
 	})
 	if err != nil {
 		return fmt.Errorf("wire web: %w", err)

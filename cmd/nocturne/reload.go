@@ -243,8 +243,10 @@ func (h *house) onHangup(ctx context.Context) error {
 				h.log.Warn("there is no configuration file to reload", "component", "nocturne")
 				continue
 			}
+			h.told(h.service.Reloading())
 			// The log has what was refused and why.
 			_, _ = h.reload.Reload(ctx, "system")
+			h.told(h.service.Ready())
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (h *house) phases() []phase {
 	}
 	return []phase{
 		{"work", drainJobs + 500*time.Millisecond, []part{
-			{"reload", h.onHangup}, {"collector", h.collector.Run}, {"bursts", h.runBursts}, {"remedies", h.remedies.Run},
+			{"service manager", h.tellService}, {"reload", h.onHangup}, {"collector", h.collector.Run}, {"bursts", h.runBursts}, {"remedies", h.remedies.Run},
 			{"inspections", h.inspector.Run}, {"automation", h.jobs.Run},
 		}},
 		{"alerting", 500 * time.Millisecond, []part{{"alerting", h.alerts.Run}}},

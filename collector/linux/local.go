@@ -24,7 +24,7 @@ var localFiles = map[string]string{
 	"loadavg":   "/proc/loadavg",
 	"diskstats": "/proc/diskstats",
 	"netdev":    "/proc/net/dev",
-	"mounts":    "/proc/self/mounts",
+	"mounts":    "/proc/self/mountinfo", // see mountsOf
 	"osrelease": "/etc/os-release",
 }
 
@@ -38,6 +38,9 @@ func (*Local) Poll(ctx context.Context, t collector.Target) (collector.Result, e
 	}
 	if len(sections) == 1 {
 		return collector.Result{}, fmt.Errorf("poll %s: this machine has no /proc to read", t.Name)
+	}
+	if b, ok := sections["mounts"]; ok {
+		sections["mounts"] = mountsOf(b)
 	}
 	if b, err := localUname(); err == nil {
 		sections["uname"] = b
@@ -75,6 +78,23 @@ func text[B int8 | uint8](c [65]B) string {
 		b = append(b, byte(x))
 	}
 	return string(b)
+}
+
+// mountsOf turns mountinfo (proc_pid_mountinfo(5)) into lines of fstab(5) with
+// the options of the filesystem in the place of the mount's: within the
+// service's sandbox each mount is read-only, and the machine is not.
+func mountsOf(mountinfo []byte) []byte {
+	var out []byte
+	for _, line := range lines(mountinfo) {
+		mount, filesystem, ok := strings.Cut(line, " - ")
+		m, f := strings.Fields(mount), strings.Fields(filesystem)
+		if !ok || len(m) < 6 || len(f) < 3 {
+			out = append(out, "?\n"...) // read says which line is too short
+			continue
+		}
+		out = fmt.Appendf(out, "%s %s %s %s 0 0\n", f[1], m[4], f[0], f[2])
+	}
+	return out
 }
 
 // localStatfs prints what the script's stat -f prints.

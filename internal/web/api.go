@@ -37,6 +37,7 @@ func (s *Server) api(mux *http.ServeMux) {
 	a.addConfiguring()
 	a.addHistory()
 	a.addAdministering()
+	a.addSupport()
 	document := a.OpenAPI()
 	mux.Handle("GET "+apiRoot+"/openapi.json", s.may("view", s.handle(func(w http.ResponseWriter, _ *http.Request) error {
 		b, err := json.Marshal(document)

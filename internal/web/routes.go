@@ -77,6 +77,7 @@ func (s *Server) routes() http.Handler {
 	view("GET /admin/appliance", s.appliancePage)
 	view("GET /admin/about", s.about)
 
+	administer("GET /debug/pprof/", s.profile)
 	view("GET /live", s.live)
 	mux.Handle("POST /api/v1/write", s.may("write", s.handle(s.write)))
 	prometheus := s.prometheus()

@@ -102,6 +102,7 @@ func (e *estate) visits() map[string]visit {
 		"GET /admin/targets":                    seen("/admin/targets"),
 		"GET /admin/rules":                      seen("/admin/rules"),
 		"GET /admin/about":                      seen("/admin/about"),
+		"GET /debug/pprof/":                     rules("/debug/pprof/goroutine?debug=1"),
 		"GET /admin/history":                    seen("/admin/history"),
 		"GET /admin/appliance":                  seen("/admin/appliance"),
 		"POST /maintenance":                     acts("/maintenance", "item", "host/web-ok", "minutes", "5"),

@@ -68,6 +68,7 @@ type Options struct {
 	Started  time.Time // of the program
 	Settings []Setting // where data and configuration are, for the about page
 	Faults   []string  // files that did not load at start, for the rules page
+	Support  supporter // writes the support bundle. nil: there is none
 	Lab      bool      // the data come from the simulated hall
 	Log      *slog.Logger
 }
