@@ -107,7 +107,7 @@ var credentialKinds = map[string]func() any{
 // secrets are all that this process knows: those of the configuration, and
 // those that were sealed on a page.
 func (h *house) secrets() ([]string, error) {
-	out := support.Secrets(h.cfg)
+	out := support.Secrets(*h.config())
 	all, err := h.access.Vault().List()
 	if err != nil {
 		return nil, fmt.Errorf("list credentials: %w", err)
