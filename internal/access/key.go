@@ -236,7 +236,11 @@ func (s KeySource) find(p proof) (key, KeySource, error) {
 			errs = append(errs, err)
 		}
 	}
-	return key{}, s, fmt.Errorf("%w\n%s", errors.Join(errs...), s.remedy(p))
+	err := errors.Join(errs...)
+	if errors.Is(err, ErrKeyLost) || errors.Is(err, ErrWrongKey) || errors.Is(err, ErrKeyDamaged) {
+		err = fmt.Errorf("%w\n%s", err, s.remedy(p))
+	}
+	return key{}, s, err
 }
 
 // remedy says what a person can do about a key that was not found.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -135,14 +136,18 @@ func target(path string) string {
 func keyFilesOf(path string) ([]string, error) {
 	var found []string
 	at := target(path)
-	for _, pattern := range []string{quoteGlob(path), quoteGlob(at), quoteGlob(at) + nextSuffix, quoteGlob(at) + oldSuffix + "*", unfinished(quoteGlob(at) + nextSuffix), unfinished(quoteGlob(at))} {
+	for _, pattern := range []string{
+		quoteGlob(path), quoteGlob(at), quoteGlob(at) + nextSuffix, quoteGlob(at) + oldSuffix + "*",
+		unfinished(quoteGlob(at)), unfinished(quoteGlob(at) + nextSuffix),
+	} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			return nil, fmt.Errorf("list key files %s: %w", path, err)
 		}
 		found = append(found, files...)
 	}
-	return found, nil
+	slices.Sort(found)
+	return slices.Compact(found), nil
 }
 
 // quoteGlob makes a path match itself alone.

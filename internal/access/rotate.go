@@ -115,7 +115,7 @@ func (v *Vault) offered(passphrase secret.Text) (key, *kdf, error) {
 		return key{}, nil, err
 	}
 	if next.id == v.ring.current.id {
-		return key{}, nil, fmt.Errorf("%s is the key in use", to)
+		return key{}, nil, fmt.Errorf("%s is the key in use: remove it, or offer another", to)
 	}
 	return next, how, nil
 }
@@ -168,6 +168,7 @@ func (v *Vault) resume(r rotation) error {
 		return fmt.Errorf("the earlier key in the record of a rotation: %w", ErrSealBroken)
 	}
 	v.ring, v.from = ring{current: k, earlier: newKey(raw)}, from
+	clear(raw)
 	_, v.fault = v.finish(r)
 	return nil
 }

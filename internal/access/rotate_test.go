@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"nocturne/internal/need"
 	"nocturne/internal/secret"
 	"nocturne/internal/state"
 )
@@ -40,10 +42,25 @@ func (p *place) records(t *testing.T) string {
 func (p *place) image(t *testing.T) *place {
 	t.Helper()
 	dir := t.TempDir()
-	check(t, os.CopyFS(dir, os.DirFS(p.dir)))
+	copyAll(t, dir, p.dir)
 	t.Setenv(credentialsVariable, filepath.Join(dir, "credentials"))
 	return openState(t, dir)
 }
+
+// copyAll copies a folder; nobody else may read what comes of it.
+func copyAll(t *testing.T, to, from string) {
+	t.Helper()
+	check(t, os.CopyFS(to, os.DirFS(from)))
+	check(t, filepath.WalkDir(to, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		return os.Chmod(path, 0o600)
+	}))
+}
+
+// copyOf keeps a key that the vault will forget.
+func copyOf(k key) key { return newKey(k.raw[:]) }
 
 // fill seals n credentials whose values their names tell.
 func (p *place) fill(t *testing.T, n int) {
@@ -176,7 +193,7 @@ type sealedV1 struct {
 func TestVaultOfVersion1(t *testing.T) {
 	p := open(t, t.TempDir())
 	p.fill(t, 3)
-	old := p.vault.ring.current
+	old := copyOf(p.vault.ring.current)
 	back := func(s sealed) sealedV1 { return sealedV1{s.Sealed, s.Nonce, s.Box} }
 	c, _, err := p.vault.checks.Get(checkName)
 	check(t, err)
@@ -220,7 +237,7 @@ func TestDyingAtEachStep(t *testing.T) {
 	p := open(t, t.TempDir())
 	p.fill(t, n)
 	v, file := p.vault, p.options().KeyFile
-	old := v.ring.current
+	old := copyOf(v.ring.current)
 	dies := func(when string, begun bool) {
 		t.Helper()
 		dead := p.image(t)
@@ -272,9 +289,6 @@ func TestDyingAtEachStep(t *testing.T) {
 	}
 	check(t, v.replaceCheck(r))
 	dies("the check is sealed anew", true)
-	check(t, os.Link(file+nextSuffix, file+".both"))
-	check(t, os.Rename(file+".both", file))
-	dies("the key has two names", true)
 	check(t, v.adopt(r))
 	dies("the key is in its place", true)
 	check(t, v.access.record(r.By, "master key rotated", "master-key/"+r.To, nil))
@@ -328,7 +342,7 @@ func TestRotateOtherSources(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.fill(t, 3)
-			old := p.vault.ring.current
+			old := copyOf(p.vault.ring.current)
 			refused := func(what, words string) {
 				t.Helper()
 				before := p.records(t)
@@ -490,13 +504,13 @@ func TestKeptKeyIsPointedTo(t *testing.T) {
 	check(t, err)
 	// The state of a backup beside the key files of now.
 	check(t, os.RemoveAll(filepath.Join(before.dir, "keys")))
-	check(t, os.CopyFS(filepath.Join(before.dir, "keys"), os.DirFS(filepath.Join(p.dir, "keys"))))
+	copyAll(t, filepath.Join(before.dir, "keys"), filepath.Join(p.dir, "keys"))
 	_, err = Open(before.options())
 	if kept := before.options().KeyFile + oldSuffix + r.From; !errors.Is(err, ErrWrongKey) || !strings.Contains(err.Error(), "move it to") || !strings.Contains(err.Error(), kept) {
 		t.Errorf("got %v", err)
 	}
 	files, err := before.options().source().Files()
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != 2 {
 		t.Errorf("files of keys: %v, %v", files, err)
 	}
 }
@@ -536,6 +550,7 @@ func TestRotationUnderUse(t *testing.T) {
 	p := open(t, t.TempDir())
 	v := p.Vault()
 	ctx := t.Context()
+	check(t, v.Put(ctx, System, "leafs", "ssh", credential{Key: "stays"}))
 	var wg sync.WaitGroup
 	var stop atomic.Bool
 	var puts atomic.Int64
@@ -568,21 +583,14 @@ func TestRotationUnderUse(t *testing.T) {
 		rounds = 3
 	}
 	for i := range rounds {
-		old := v.ring.current
+		old := copyOf(v.ring.current)
 		seen := puts.Load()
 		if _, err := v.Rotate(ctx, System, RotateOptions{Keep: i%2 == 0}); err != nil {
 			t.Error(err)
 			break
 		}
 		p.opensNothing(t, old)
-		for puts.Load() < seen+8 && !t.Failed() {
-			select {
-			case <-ctx.Done():
-				return
-			default:
-				_, _ = v.List()
-			}
-		}
+		need.Until(t, "more is put", func() bool { return puts.Load() >= seen+8 || t.Failed() })
 	}
 	stop.Store(true)
 	wg.Wait()

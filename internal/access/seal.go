@@ -27,7 +27,8 @@ type key struct {
 }
 
 func newKey(raw []byte) key {
-	k := key{raw: (*[chacha20poly1305.KeySize]byte)(raw)}
+	k := key{raw: new([chacha20poly1305.KeySize]byte)}
+	copy(k.raw[:], raw)
 	sum := sha256.Sum256(append([]byte(idFormat+"\x00"), raw...))
 	k.id = hex.EncodeToString(sum[:8])
 	return k

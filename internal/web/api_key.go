@@ -25,18 +25,25 @@ func (s *Server) apiCheckKey(context.Context, *struct{}) (*body[access.KeyCheck]
 	return reply(c), err
 }
 
-// apiRotateKey goes on when the client goes away: half a rotation is worth
-// nothing to anybody.
 func (s *Server) apiRotateKey(ctx context.Context, in *struct {
 	Body struct {
 		KeepOld    bool   `json:"keep_old,omitempty" doc:"Leave the earlier key's file beside the new one"`
 		Passphrase string `json:"passphrase,omitempty" writeOnly:"true" doc:"The new one, where a person is asked for it"`
 	}
 }) (*body[access.Rotated], error) {
-	r, err := s.Access.Vault().Rotate(context.WithoutCancel(ctx), actorOf(ctx), access.RotateOptions{Keep: in.Body.KeepOld, Passphrase: secret.Text(in.Body.Passphrase)})
+	r, err := s.rotate(ctx, access.RotateOptions{Keep: in.Body.KeepOld, Passphrase: secret.Text(in.Body.Passphrase)})
 	if err != nil {
 		return nil, err
 	}
-	s.log.InfoContext(ctx, "master key rotated", "from", r.From, "to", r.To, "records", r.Records, "broken", len(r.Broken))
 	return reply(r), nil
+}
+
+// rotate goes on when the client goes away: half a rotation is worth nothing
+// to anybody.
+func (s *Server) rotate(ctx context.Context, o access.RotateOptions) (access.Rotated, error) {
+	r, err := s.Access.Vault().Rotate(context.WithoutCancel(ctx), actorOf(ctx), o)
+	if err == nil {
+		s.log.InfoContext(ctx, "master key rotated", "from", r.From, "to", r.To, "records", r.Records, "broken", len(r.Broken))
+	}
+	return r, err
 }

@@ -69,6 +69,7 @@ func (s *Server) routes() http.Handler {
 	administer("GET /admin/credentials", s.credentials)
 	administer("POST /admin/credentials", s.putCredential)
 	administer("POST /admin/credentials/{name}/delete", s.deleteCredential)
+	administer("POST /admin/key/rotate", s.rotateKey)
 	administer("GET /admin/audit", s.audit)
 	administer("POST /admin/audit/verify", s.verifyLedger)
 	view("GET /admin/targets", s.targets)
