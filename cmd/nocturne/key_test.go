@@ -44,7 +44,7 @@ func TestMasterKeyConfig(t *testing.T) {
 			t.Errorf("%q: %s, want %s", text, got, want)
 		}
 	}
-	f("", "file data/master.key")
+	f("", "file DIR/data/master.key")
 	f("data: /x\n", "file /x/master.key")
 	f("master_key: a.key\n", "file DIR/a.key")
 	f("master_key: {file: a.key}\n", "file DIR/a.key")

@@ -143,7 +143,7 @@ func TestKilledRotations(t *testing.T) {
 			}
 			k := &killed{t: t, dir: dir, kind: kind, last: map[int]int{}, met: map[string]int{}}
 			for round := range rounds {
-				k.round(round, 10+r.IntN(150))
+				k.round(round, max(1-round, r.IntN(3)), 10+r.IntN(150))
 			}
 			t.Logf("%d kills, %d acknowledged, %d rotations; the moments met: %v", rounds, k.acked, k.rotations, k.met)
 			if k.rotations == 0 {
@@ -163,7 +163,8 @@ type killed struct {
 	secrets          []string       // keys and passphrases that were seen in files
 }
 
-func (k *killed) round(n, after int) {
+// round kills after so many lines that follow so many rotations.
+func (k *killed) round(n, rotations, after int) {
 	k.t.Helper()
 	k.first = (n + 1) * roundSize
 	cmd := exec.CommandContext(k.t.Context(), os.Args[0])
@@ -173,9 +174,12 @@ func (k *killed) round(n, after int) {
 	out, err := cmd.StdoutPipe()
 	check(k.t, err)
 	check(k.t, cmd.Start())
-	seen := 0
+	seen, ended := 0, k.rotations+rotations
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		k.look(lines.Text())
+		if k.rotations < ended {
+			continue
+		}
 		if seen++; seen == after {
 			k.processList(cmd.Process.Pid)
 			check(k.t, cmd.Process.Kill())
