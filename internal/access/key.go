@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,6 +37,8 @@ type KeySource struct {
 	// Next is where a rotation goes to, instead of the same kind of source by
 	// the name with .next behind it.
 	Next *KeySource
+
+	memory uint32 // KiB that a new passphrase costs; 0 is argonMemory
 }
 
 // String names the source, for people.
@@ -121,9 +124,9 @@ func (s KeySource) next() KeySource {
 	case s.Credential != "":
 		return KeySource{Credential: s.Credential + nextSuffix}
 	case s.PassphraseFile != "":
-		return KeySource{PassphraseFile: target(s.PassphraseFile) + nextSuffix}
+		return KeySource{PassphraseFile: target(s.PassphraseFile) + nextSuffix, memory: s.memory}
 	case s.PassphraseCredential != "":
-		return KeySource{PassphraseCredential: s.PassphraseCredential + nextSuffix}
+		return KeySource{PassphraseCredential: s.PassphraseCredential + nextSuffix, memory: s.memory}
 	}
 	return s
 }
@@ -354,7 +357,7 @@ func (s KeySource) fromPassphrase(text secret.Text) (key, *kdf, error) {
 	if n := len(text); n < minPassphrase || n > maxPassword {
 		return key{}, nil, fmt.Errorf("%s: %w: a passphrase has %d to %d characters", s, ErrInvalid, minPassphrase, maxPassword)
 	}
-	k := newKDF()
+	k := newKDF(cmp.Or(s.memory, argonMemory))
 	made, err := s.keyOf(text, k)
 	return made, k, err
 }

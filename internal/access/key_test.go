@@ -18,7 +18,12 @@ import (
 	"nocturne/internal/secret"
 )
 
-const passphrase = secret.Text("four words of a passphrase")
+const (
+	passphrase = secret.Text("four words of a passphrase")
+	// cheap is what a passphrase costs in tests, in KiB: under the race
+	// detector the real 64 MiB take seconds, and cmd's tests pay them.
+	cheap = 64
+)
 
 // reopen opens access anew on the state that p holds, by another source.
 func (p *place) reopen(s KeySource) (*Access, error) {
@@ -53,8 +58,8 @@ func sources(dir string) map[string]struct {
 	return map[string]kind{
 		"file":                  {KeySource{File: dir + "/keys/master"}, dir + "/keys/master", key},
 		"credential":            {KeySource{Credential: "vault"}, dir + "/credentials/vault", key},
-		"passphrase file":       {KeySource{PassphraseFile: dir + "/keys/words"}, dir + "/keys/words", words},
-		"passphrase credential": {KeySource{PassphraseCredential: "words"}, dir + "/credentials/words", words},
+		"passphrase file":       {KeySource{PassphraseFile: dir + "/keys/words", memory: cheap}, dir + "/keys/words", words},
+		"passphrase credential": {KeySource{PassphraseCredential: "words", memory: cheap}, dir + "/credentials/words", words},
 	}
 }
 
@@ -147,7 +152,7 @@ func TestAskedPassphrase(t *testing.T) {
 	var asked []string
 	answers := func(list ...secret.Text) KeySource {
 		asked = nil
-		return KeySource{Ask: func(q string) (secret.Text, error) {
+		return KeySource{memory: cheap, Ask: func(q string) (secret.Text, error) {
 			asked = append(asked, q)
 			if len(asked) > len(list) {
 				return "", errors.New("nobody is there")

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,7 +46,7 @@ func killSource(dir, kind string) KeySource {
 	if kind == "file" {
 		return KeySource{File: filepath.Join(dir, "keys", "master")}
 	}
-	return KeySource{PassphraseFile: filepath.Join(dir, "keys", "words")}
+	return KeySource{PassphraseFile: filepath.Join(dir, "keys", "words"), memory: cheap}
 }
 
 // rotateUntilKilled puts, deletes and rotates without an end, and says on
@@ -288,6 +289,8 @@ func (k *killed) collect() {
 			k.secrets = append(k.secrets, string(raw), hex.EncodeToString(raw))
 		}
 	}
+	slices.Sort(k.secrets)
+	k.secrets = slices.Compact(k.secrets)
 }
 
 func (k *killed) processList(pid int) {

@@ -400,7 +400,7 @@ func TestRotateToAnotherKind(t *testing.T) {
 	dir := t.TempDir()
 	p := bare(t, dir)
 	ask := func() (secret.Text, error) { return passphrase, nil }
-	asked := KeySource{Ask: func(string) (secret.Text, error) { return ask() }}
+	asked := KeySource{memory: cheap, Ask: func(string) (secret.Text, error) { return ask() }}
 	all := sources(dir)
 	file := all["file"].source
 	file.Next = &asked

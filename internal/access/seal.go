@@ -119,8 +119,8 @@ type kdf struct {
 	Threads uint8
 }
 
-func newKDF() *kdf {
-	k := &kdf{Salt: make([]byte, argonSalt), Time: argonTime, Memory: argonMemory, Threads: argonThreads}
+func newKDF(memory uint32) *kdf {
+	k := &kdf{Salt: make([]byte, argonSalt), Time: argonTime, Memory: memory, Threads: argonThreads}
 	_, _ = rand.Read(k.Salt) // never fails since Go 1.24
 	return k
 }
