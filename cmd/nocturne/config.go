@@ -28,7 +28,7 @@ type Config struct {
 	Data        string            `yaml:"data"`         // folder that holds everything stored
 	Listen      string            `yaml:"listen"`       // address:port; off loopback only with TLS
 	ExternalURL string            `yaml:"external_url"` // how people reach the pages; in notifications
-	MasterKey   string            `yaml:"master_key"`   // file of the key that seals credentials; default DATA/master.key
+	MasterKey   MasterKeyConfig   `yaml:"master_key"`   // of the vault of credentials; default the file DATA/master.key
 	Log         LogConfig         `yaml:"log"`
 	History     HistoryConfig     `yaml:"history"`
 	Live        LiveConfig        `yaml:"live"`
@@ -246,7 +246,7 @@ func (c *Config) resolvePaths() {
 		}
 	}
 	abs(&c.Data)
-	abs(&c.MasterKey)
+	c.MasterKey.resolvePaths(abs)
 	abs(&c.TLS.CertFile)
 	abs(&c.TLS.KeyFile)
 	abs(&c.TLS.ACME.CAFile)
@@ -271,10 +271,6 @@ func (c *Config) resolvePaths() {
 			abs(&e.HTTP.KeyFile)
 		}
 	}
-}
-
-func (c *Config) masterKey() string {
-	return cmp.Or(c.MasterKey, filepath.Join(c.Data, "master.key"))
 }
 
 // faults gathers what validation finds, by field path.
@@ -304,6 +300,7 @@ func (c *Config) validateFile(f *faults) error {
 	if c.History.MaxAhead <= 0 {
 		f.add("history.max_ahead", "must be above zero")
 	}
+	c.MasterKey.validate(f)
 	c.History.Limits.validate(f)
 	c.History.validateTiers(f)
 	c.Live.validate(f)

@@ -177,9 +177,12 @@ func (h *house) openStores() (err error) {
 }
 
 func (h *house) openPeople() (err error) {
-	h.access, err = access.Open(access.Options{State: h.state, Ledger: h.ledger, KeyFile: h.cfg.masterKey()})
+	h.access, err = access.Open(access.Options{State: h.state, Ledger: h.ledger, Key: h.cfg.masterKey()})
 	if err != nil {
 		return fmt.Errorf("open access: %w", err)
+	}
+	if err := tellKey(h.log, h.access.Vault()); err != nil {
+		return err
 	}
 	return sealCredentials(context.Background(), h.access.Vault(), h.cfg.Credentials)
 }

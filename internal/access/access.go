@@ -1,15 +1,3 @@
-// Package access knows who may do what: people with passwords, their sessions,
-// API tokens, and the secrets the product itself logs in with.
-//
-// Roles are administrator (everything), viewer (looks) and, for tokens alone,
-// writer (sends samples, sees nothing). Passwords are kept
-// as argon2id hashes, sessions and tokens as SHA-256 of 256 random bits. Each
-// change is an audit entry of the ledger, written before the change so that
-// none goes unrecorded; one that then failed is followed by an entry that says
-// so. Nothing secret is in an entry, a log line or an error.
-//
-// [Vault] seals credentials with a master key from a file; see vault.go for
-// the format.
 package access
 
 import (
@@ -105,11 +93,13 @@ func (a Actor) May(act Action) bool {
 	return false
 }
 
-// Options names what access stands on. All are needed.
+// Options names what access stands on. State, Ledger and one of Key and
+// KeyFile are needed.
 type Options struct {
 	State   *state.DB
 	Ledger  *ledger.Chain
-	KeyFile string // master key of the vault, made with mode 0600 when absent
+	Key     KeySource // of the vault's master key
+	KeyFile string    // short for a Key that is a file
 }
 
 // Access is the register of people, sessions and tokens. It is safe for
@@ -130,10 +120,14 @@ type Access struct {
 	swept time.Time   // when expired sessions were last removed
 }
 
-// Open reads or makes the master key and returns the register.
+// Open reads or makes the master key, finishes a rotation that was cut short,
+// and returns the register.
 func Open(o Options) (*Access, error) {
-	if o.State == nil || o.Ledger == nil || o.KeyFile == "" {
-		return nil, errors.New("open access: needs state, ledger and the master key's file")
+	if o.State == nil || o.Ledger == nil {
+		return nil, errors.New("open access: needs state and ledger")
+	}
+	if o.KeyFile != "" {
+		o.Key = KeySource{File: o.KeyFile}
 	}
 	a := &Access{
 		ledger:   o.Ledger,
@@ -144,7 +138,7 @@ func Open(o Options) (*Access, error) {
 		hasher:   newHasher(),
 	}
 	var err error
-	if a.vault, err = openVault(a, o.State, o.KeyFile); err != nil {
+	if a.vault, err = openVault(a, o.State, o.Key); err != nil {
 		return nil, fmt.Errorf("open access: %w", err)
 	}
 	return a, nil

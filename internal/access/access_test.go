@@ -35,6 +35,17 @@ func (p *place) options() Options {
 
 func open(t *testing.T, dir string) *place {
 	t.Helper()
+	p := openState(t, dir)
+	var err error
+	if p.Access, err = Open(p.options()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// openState is a place without access.
+func openState(t *testing.T, dir string) *place {
+	t.Helper()
 	p := &place{dir: dir, log: new(bytes.Buffer)}
 	var err error
 	if p.state, err = state.Open(state.Options{Dir: filepath.Join(dir, "state"), Log: slog.New(slog.NewTextHandler(p.log, nil))}); err != nil {
@@ -46,9 +57,6 @@ func open(t *testing.T, dir string) *place {
 		}
 	})
 	if p.ledger, err = ledger.Open(p.state); err != nil {
-		t.Fatal(err)
-	}
-	if p.Access, err = Open(p.options()); err != nil {
 		t.Fatal(err)
 	}
 	return p

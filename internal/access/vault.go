@@ -2,43 +2,51 @@ package access
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/crypto/chacha20poly1305"
 
 	"nocturne/internal/secret"
 	"nocturne/internal/state"
 )
 
 var (
-	// ErrWrongKey says that the key file holds another key than the one that
-	// sealed the vault.
-	ErrWrongKey = errors.New("the master key is not the one that sealed the vault")
-	// ErrKeyLost says that the key file is gone but the vault is not empty.
+	// ErrKeyLost says that there is no master key where it should be, but the
+	// vault is not empty.
 	ErrKeyLost = errors.New("the master key is gone")
-	// ErrSealBroken says that a sealed credential was changed.
+	// ErrWrongKey says that there is another key than the one that sealed.
+	ErrWrongKey = errors.New("the master key is not the one that sealed the vault")
+	// ErrKeyDamaged says that where the secret should be is something else, or
+	// what may not be read.
+	ErrKeyDamaged = errors.New("the secret cannot be read")
+	// ErrKeyExposed says that others may read it.
+	ErrKeyExposed = errors.New("the secret is open to others")
+	// ErrCredential says that systemd does not hand over what should hold the
+	// key.
+	ErrCredential = errors.New("the systemd credential is not handed over")
+	// ErrSealBroken says that a sealed record was changed.
 	ErrSealBroken = errors.New("the seal is broken")
 )
 
-// Vault holds sealed credentials. A credential is the JSON of its value,
-// secrets revealed, under XChaCha20-Poly1305 with a random nonce of 24 bytes;
-// additional data is "nocturne vault 1", its kind and its name, NUL between
-// them, so that no sealed credential can stand in for another.
-//
-// The master key is 32 bytes, base64, in a file that only its owner may read.
-// The record "vault-check/check" is sealed with it: it tells a wrong key from
-// a broken seal.
+// Vault holds sealed credentials; the package comment has the format. It is
+// safe for concurrent use, also while a rotation goes on.
 type Vault struct {
-	access *Access
-	key    []byte
-	sealed *state.Table[sealed]
+	access    *Access
+	source    KeySource
+	sealed    *state.Table[sealed]
+	checks    *state.Table[checkRecord]
+	rotations *state.Table[rotation]
+	rotating  sync.Mutex // held by the one rotation
+
+	// mu makes using a key and what is written under it one step: whoever
+	// seals holds it for reading until the record is durable, so a rotation
+	// that has changed the ring meets every record that an earlier key sealed.
+	// It guards below.
+	mu    sync.RWMutex
+	ring  ring
+	from  KeySource // which candidate has the key in use
+	fault error     // why a rotation that was cut short could not be finished
 }
 
 // Sealed is what is known of a credential without opening it.
@@ -49,129 +57,66 @@ type Sealed struct {
 	By      string
 }
 
-type sealed struct {
-	Sealed
-	Nonce, Box []byte
+// checkRecord proves the key in use.
+type checkRecord struct {
+	sealed
+	KDF *kdf `json:",omitempty"` // where it comes of a passphrase
 }
 
 const (
-	sealFormat = "nocturne vault 1"
 	checkName  = "check"
 	checkKind  = "vault-check"
 	checkValue = "this vault's key"
 )
 
-func openVault(a *Access, db *state.DB, keyFile string) (*Vault, error) {
-	v := &Vault{access: a, sealed: state.NewTable[sealed](db, "sealed", 1)}
-	checks := state.NewTable[sealed](db, checkKind, 1)
-	check, _, err := checks.Get(checkName)
-	fresh := errors.Is(err, state.ErrNotFound)
-	if err != nil && !fresh {
+func newCheck(k key, how *kdf, by string) checkRecord {
+	return checkRecord{k.seal(Sealed{Name: checkName, Kind: checkKind, Updated: time.Now().UTC(), By: by}, []byte(checkValue)), how}
+}
+
+func openVault(a *Access, db *state.DB, source KeySource) (*Vault, error) {
+	if err := source.check(); err != nil {
 		return nil, err
 	}
+	v := &Vault{
+		access: a, source: source, from: source,
+		sealed:    state.NewTable[sealed](db, "sealed", 2, unnamedKey),
+		checks:    state.NewTable[checkRecord](db, checkKind, 2, unnamedKey),
+		rotations: state.NewTable[rotation](db, rotationKind, 1),
+	}
+	r, _, err := v.rotations.Get(rotationName)
+	if err == nil {
+		return v, v.resume(r)
+	}
+	if !errors.Is(err, state.ErrNotFound) {
+		return nil, err
+	}
+	held, _, err := v.checks.Get(checkName)
+	if errors.Is(err, state.ErrNotFound) {
+		return v, v.begin()
+	}
+	if err != nil {
+		return nil, err
+	}
+	v.ring.current, v.from, err = source.find(proof{record: held.sealed, kdf: held.KDF})
+	return v, err
+}
+
+// begin gives an empty vault its key.
+func (v *Vault) begin() error {
 	all, err := v.List()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	v.key, err = readKey(keyFile)
-	if errors.Is(err, os.ErrNotExist) {
-		if !fresh || len(all) > 0 {
-			return nil, fmt.Errorf("%w: %s is missing, and the credentials cannot be opened without it: put it back from your backup", ErrKeyLost, keyFile)
-		}
-		v.key, err = makeKey(keyFile)
+	if len(all) > 0 {
+		return fmt.Errorf("%w: credentials are sealed, but the record %s/%s that proves their key is gone: restore the state", state.ErrDamaged, checkKind, checkName)
 	}
+	k, how, err := v.source.first()
 	if err != nil {
-		return nil, fmt.Errorf("master key %s: %w", keyFile, err)
+		return err
 	}
-	if fresh {
-		check = v.seal(Sealed{Name: checkName, Kind: checkKind, Updated: time.Now().UTC(), By: "system"}, []byte(checkValue))
-		_, err := checks.Put(checkName, check, 0)
-		return v, err
-	}
-	if plain, err := v.unseal(check); err != nil || string(plain) != checkValue {
-		return nil, fmt.Errorf("%w: %s", ErrWrongKey, keyFile)
-	}
-	return v, nil
-}
-
-// readKey reads the key file, which must be its owner's alone.
-func readKey(path string) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: not a file", ErrInvalid)
-	}
-	if st.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%w: its mode is %#o, others may read it: make it 0600", ErrInvalid, st.Mode().Perm())
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != chacha20poly1305.KeySize {
-		return nil, fmt.Errorf("%w: it does not hold %d bytes in base64", ErrInvalid, chacha20poly1305.KeySize)
-	}
-	return key, nil
-}
-
-// makeKey writes a new key. The file appears whole or not at all, and an
-// existing one is never replaced.
-func makeKey(path string) (key []byte, err error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	key = make([]byte, chacha20poly1305.KeySize)
-	_, _ = rand.Read(key)                  // never fails since Go 1.24
-	f, err := os.CreateTemp(dir, ".key-*") // mode 0600
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	_, werr := f.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return nil, err
-	}
-	if err := os.Link(f.Name(), path); err != nil {
-		return nil, err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	return key, errors.Join(d.Sync(), d.Close())
-}
-
-func additionalData(s Sealed) []byte {
-	return []byte(strings.Join([]string{sealFormat, s.Kind, s.Name}, "\x00"))
-}
-
-func (v *Vault) seal(s Sealed, plain []byte) sealed {
-	aead, err := chacha20poly1305.NewX(v.key)
-	if err != nil {
-		panic(err) // the key has the right length
-	}
-	nonce := make([]byte, aead.NonceSize())
-	_, _ = rand.Read(nonce) // never fails since Go 1.24
-	return sealed{s, nonce, aead.Seal(nil, nonce, plain, additionalData(s))}
-}
-
-func (v *Vault) unseal(s sealed) ([]byte, error) {
-	aead, err := chacha20poly1305.NewX(v.key)
-	if err != nil {
-		panic(err) // the key has the right length
-	}
-	if len(s.Nonce) != aead.NonceSize() {
-		return nil, ErrSealBroken
-	}
-	plain, err := aead.Open(nil, s.Nonce, s.Box, additionalData(s.Sealed))
-	if err != nil {
-		return nil, ErrSealBroken
-	}
-	return plain, nil
+	v.ring.current = k
+	_, err = v.checks.Put(checkName, newCheck(k, how, System.String()), 0)
+	return err
 }
 
 // Put seals a credential under a name, in place of an earlier one. value is a
@@ -193,7 +138,9 @@ func (v *Vault) Put(ctx context.Context, by Actor, name, kind string, value any)
 		return fmt.Errorf("seal credential %s: %w", name, err)
 	}
 	defer clear(plain)
-	s := v.seal(Sealed{Name: name, Kind: kind, Updated: time.Now().UTC(), By: by.String()}, plain)
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	s := v.ring.current.seal(Sealed{Name: name, Kind: kind, Updated: time.Now().UTC(), By: by.String()}, plain)
 	if err := v.access.change(ctx, by.String(), "seal credential", "credential/"+name, map[string]string{"kind": kind}, func() error {
 		_, _, err := v.sealed.Update(name, func(stored *sealed, _ bool) error {
 			*stored = s
@@ -213,26 +160,35 @@ func (v *Vault) Open(name string, into any) (kind string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("open credential: %w", err)
 	}
-	s, _, err := v.sealed.Get(name)
+	kind, plain, err := v.open(name)
 	if errors.Is(err, state.ErrNotFound) {
 		return "", fmt.Errorf("open credential %s: %w", name, ErrNotFound)
 	}
-	if err != nil {
-		return "", fmt.Errorf("open credential: %w", err)
-	}
-	if s.Name != name {
-		return "", fmt.Errorf("open credential %s: %w", name, ErrSealBroken)
-	}
-	plain, err := v.unseal(s)
 	if err != nil {
 		return "", fmt.Errorf("open credential %s: %w", name, err)
 	}
 	defer clear(plain)
 	if err := secret.Unmarshal(plain, into); err != nil {
 		// The decoder's error may quote what it read.
-		return "", fmt.Errorf("open credential %s: %w: it is a credential of kind %s, not a %T", name, ErrInvalid, s.Kind, into)
+		return "", fmt.Errorf("open credential %s: %w: it is a credential of kind %s, not a %T", name, ErrInvalid, kind, into)
 	}
-	return s.Kind, nil
+	return kind, nil
+}
+
+// open reads and unseals under one lock, so that the key which the record
+// names is still in the ring.
+func (v *Vault) open(name string) (kind string, plain []byte, err error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	s, _, err := v.sealed.Get(name)
+	if err != nil {
+		return "", nil, err
+	}
+	if s.Name != name {
+		return "", nil, ErrSealBroken
+	}
+	plain, err = v.ring.unseal(s)
+	return s.Kind, plain, err
 }
 
 // List returns what is known of the credentials, by name.

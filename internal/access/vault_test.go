@@ -1,10 +1,7 @@
 package access
 
 import (
-	"encoding/base64"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -87,53 +84,4 @@ func TestSealedCredentialsCannotBeSwapped(t *testing.T) {
 	short := a
 	short.Nonce = nil
 	f("no nonce", short)
-}
-
-func TestMasterKeyFile(t *testing.T) {
-	dir := t.TempDir()
-	p := open(t, dir)
-	file := p.options().KeyFile
-	st, err := os.Stat(file)
-	check(t, err)
-	if st.Mode().Perm() != 0o600 {
-		t.Errorf("made with mode %#o", st.Mode().Perm())
-	}
-	if left, err := filepath.Glob(filepath.Join(filepath.Dir(file), ".key-*")); err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-	text, err := os.ReadFile(file)
-	check(t, err)
-	if key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text))); err != nil || len(key) != 32 {
-		t.Errorf("%d bytes, %v", len(key), err)
-	}
-	f := func(what string, damage func(), want error, words string) {
-		t.Helper()
-		damage()
-		_, err := Open(p.options())
-		if !errors.Is(err, want) || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), words) {
-			t.Errorf("%s: %v", what, err)
-		}
-		if err != nil && len(text) > 8 && strings.Contains(err.Error(), string(text[:8])) {
-			t.Errorf("%s: the error shows the key: %v", what, err)
-		}
-	}
-	f("others may read it", func() { check(t, os.Chmod(file, 0o640)) }, ErrInvalid, "0600")
-	check(t, os.Chmod(file, 0o400))
-	if _, err := Open(p.options()); err != nil {
-		t.Errorf("mode 0400: %v", err)
-	}
-	check(t, os.Chmod(file, 0o600))
-	f("cut short", func() { check(t, os.WriteFile(file, text[:20], 0o600)) }, ErrInvalid, "32 bytes")
-	other := base64.StdEncoding.EncodeToString(make([]byte, 32))
-	f("another key", func() { check(t, os.WriteFile(file, []byte(other), 0o600)) }, ErrWrongKey, "not the one")
-	f("lost", func() { check(t, os.Remove(file)) }, ErrKeyLost, "backup")
-	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a new key was made over a lost one: %v", err)
-	}
-	f("a folder", func() { check(t, os.Mkdir(file, 0o700)) }, ErrInvalid, "not a file")
-	check(t, os.Remove(file))
-	check(t, os.WriteFile(file, text, 0o600))
-	if _, err := Open(p.options()); err != nil {
-		t.Errorf("with the key put back: %v", err)
-	}
 }

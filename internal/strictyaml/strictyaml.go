@@ -39,6 +39,10 @@ func (f *Fault) Error() string {
 	return b.String() + ": " + f.Message
 }
 
+// Short is a struct that may also be written as a single value: that of the
+// field with the YAML name it returns.
+type Short interface{ ShortField() string }
+
 // Decode decodes the one document of data over *into, which may hold defaults.
 // name is the file's name in the faults. The error joins a *Fault for each
 // fault; *into is then not to be used. An empty document leaves *into alone.
@@ -172,6 +176,10 @@ func unreadable(m string) string {
 }
 
 func (w *walker) structure(n *yaml.Node, v reflect.Value, path string) {
+	if short, ok := v.Interface().(Short); ok && n.Kind == yaml.ScalarNode {
+		w.value(n, fieldsOf(v)[short.ShortField()], path)
+		return
+	}
 	if n.Kind != yaml.MappingNode {
 		w.fault(n, path, "wants a mapping, not %s", kindName(n))
 		return

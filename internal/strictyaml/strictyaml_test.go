@@ -82,3 +82,32 @@ func TestEmpty(t *testing.T) {
 		}
 	}
 }
+
+// place may be written as its path alone.
+type place struct {
+	Path string `yaml:"path"`
+	Mode int    `yaml:"mode"`
+}
+
+func (place) ShortField() string { return "path" }
+
+func TestShort(t *testing.T) {
+	type house struct {
+		At place `yaml:"at"`
+	}
+	for in, want := range map[string]place{"at: /a\n": {Path: "/a"}, "at: {path: /b, mode: 7}\n": {"/b", 7}, "at: {mode: 7}\n": {Mode: 7}, "at:\n": {}} {
+		var got house
+		if err := Decode("a.yaml", []byte(in), &got); err != nil || got.At != want {
+			t.Errorf("%q: %+v, %v, want %+v", in, got.At, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"at: [x]\n":       "a.yaml:1: at: wants a mapping, not a list",
+		"at: {paht: x}\n": "a.yaml:1: at.paht: unknown field; known here: mode, path",
+		"at: {mode: x}\n": "a.yaml:1: at.mode: cannot be read as int",
+	} {
+		if err := Decode("a.yaml", []byte(in), new(house)); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", in, err, want)
+		}
+	}
+}

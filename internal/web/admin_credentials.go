@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 
+	"nocturne/internal/access"
 	"nocturne/internal/secret"
 	"nocturne/views/admin"
 	"nocturne/views/ui"
@@ -76,8 +77,21 @@ func (s *Server) credentialsPage(w http.ResponseWriter, r *http.Request, status 
 		}
 		m.Fields = append(m.Fields, in)
 	}
+	k, err := s.Access.Vault().Key()
+	if err != nil {
+		return err
+	}
+	m.Key = admin.MasterKey{ID: k.ID, Source: k.Source, Since: k.Since, Others: k.Others, To: k.To, Fault: k.Fault, Asks: k.Asks}
 	s.render(w, r, status, admin.CredentialsPage(m))
 	return nil
+}
+
+// rotateKey keeps the retired key: one click must not cost the backups.
+func (s *Server) rotateKey(w http.ResponseWriter, r *http.Request) error {
+	if _, err := s.rotate(r.Context(), access.RotateOptions{Keep: true}); err != nil {
+		return err
+	}
+	return done(w, r, "/admin/credentials#master-key")
 }
 
 func (s *Server) putCredential(w http.ResponseWriter, r *http.Request) error {

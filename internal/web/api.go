@@ -38,6 +38,7 @@ func (s *Server) api(mux *http.ServeMux) {
 	a.addHistory()
 	a.addAdministering()
 	a.addSupport()
+	a.addKeys()
 	document := a.OpenAPI()
 	mux.Handle("GET "+apiRoot+"/openapi.json", s.may("view", s.handle(func(w http.ResponseWriter, _ *http.Request) error {
 		b, err := json.Marshal(document)

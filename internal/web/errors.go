@@ -59,6 +59,8 @@ func statusOf(err error) (int, string) {
 		return http.StatusUnauthorized, "the session is over; sign in again"
 	case errors.Is(err, access.ErrLocked):
 		return http.StatusTooManyRequests, "too many tries; wait a few minutes"
+	case errors.Is(err, access.ErrNextKey), errors.Is(err, access.ErrRotating):
+		return http.StatusConflict, err.Error()
 	case errors.Is(err, automation.ErrInvalid), errors.Is(err, access.ErrInvalid):
 		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, access.ErrExists), errors.Is(err, access.ErrLastAdministrator):

@@ -69,6 +69,7 @@ func (s *Server) routes() http.Handler {
 	administer("POST /admin/credentials/{name}/delete", s.deleteCredential)
 	administer("GET /admin/configuration", s.configurationPage)
 	administer("POST /admin/configuration/reload", s.reloadConfiguration)
+	administer("POST /admin/key/rotate", s.rotateKey)
 	administer("GET /admin/audit", s.audit)
 	administer("POST /admin/audit/verify", s.verifyLedger)
 	view("GET /admin/targets", s.targets)

@@ -122,6 +122,7 @@ func (e *estate) visits() map[string]visit {
 		"POST /admin/tokens/{name}/revoke":      acts("/admin/tokens/robot/revoke"),
 		"POST /admin/credentials":               acts("/admin/credentials", "kind", "snmp", "name", "new", "version", "2c", "community", "c"),
 		"POST /admin/credentials/{name}/delete": acts("/admin/credentials/lab/delete"),
+		"POST /admin/key/rotate":                acts("/admin/key/rotate"),
 		"POST /admin/audit/verify":              acts("/admin/audit/verify"),
 	}
 }

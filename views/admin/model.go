@@ -58,6 +58,17 @@ type Credentials struct {
 	Kind   string // snmp, ssh, openstack: which form is open
 	Fields []ui.Field
 	Fault  string
+	Key    MasterKey
+}
+
+// MasterKey is what may be shown of the key that seals them.
+type MasterKey struct {
+	ID, Source string
+	Since      time.Time
+	Others     int    // sealed by another
+	To         string // the key of a rotation that is not finished
+	Fault      string // why it is not
+	Asks       bool   // a rotation wants a new passphrase, which no page takes
 }
 
 // Credential is one sealed secret: never its content.
