@@ -178,7 +178,7 @@ func TestStreamTellsOfReadOnly(t *testing.T) {
 		t.Errorf("a store that is well: %v", beat)
 	}
 	e.openHistory(tsdb.Options{MinFree: 1 << 60})
-	if said, _ := e.hub.beat(time.Now())["readOnly"].(string); !strings.HasPrefix(said, "Since ") || !strings.Contains(said, "are needed") {
+	if said, _ := e.hub.beat(time.Now())["readOnly"].(string); !strings.HasPrefix(said, "History takes no samples, since ") || !strings.Contains(said, "are needed") {
 		t.Errorf("a store that is read-only: %q", said)
 	}
 }
