@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// largest bounds one file.
+// largest bounds one file, in bytes.
 const largest = 8 << 20
 
 // Bundle is what was gathered.
@@ -23,6 +23,7 @@ type Bundle struct {
 	root  string
 	now   time.Time
 	strip func([]byte) []byte
+	bound int // of one file
 	files []file
 }
 
@@ -34,18 +35,18 @@ type file struct {
 // New begins a bundle whose files stand in the folder root. secrets are struck
 // out of what is added.
 func New(root string, now time.Time, secrets []string) *Bundle {
-	return &Bundle{root: root, now: now, strip: strippers(secrets)}
+	return &Bundle{root: root, now: now, strip: strippers(secrets), bound: largest}
 }
 
 // Add adds a file. Of one that cannot be made the reason is there instead: the
 // rest is of use without it. One that is too large loses its end.
 func (b *Bundle) Add(name string, write func(io.Writer) error) {
-	short := &limited{left: largest}
+	short := &limited{left: b.bound}
 	if err := write(short); err != nil && !errors.Is(err, errFull) {
 		fmt.Fprintf(&short.b, "\n[not whole: %v]\n", err)
 	}
 	if short.full {
-		fmt.Fprintf(&short.b, "\n[cut off after %d bytes]\n", largest)
+		fmt.Fprintf(&short.b, "\n[cut off after %d bytes]\n", b.bound)
 	}
 	b.files = append(b.files, file{name, b.strip(short.b.Bytes())})
 }

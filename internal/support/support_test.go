@@ -128,9 +128,10 @@ func TestLooks(t *testing.T) {
 
 func TestFaultyAndLargeFiles(t *testing.T) {
 	b := New("x", time.Now(), nil)
+	b.bound = 64 << 10
 	b.Add("broken", func(w io.Writer) error { _, _ = io.WriteString(w, "half"); return errors.New("no such table") })
 	b.Add("large", func(w io.Writer) error {
-		for range largest / 1000 {
+		for range b.bound / 1000 {
 			if _, err := w.Write(bytes.Repeat([]byte("1234567\n"), 150)); err != nil {
 				return err
 			}
@@ -147,7 +148,7 @@ func TestFaultyAndLargeFiles(t *testing.T) {
 	if got := files["x/broken"]; !strings.HasPrefix(got, "half") || !strings.Contains(got, "[not whole: no such table]") {
 		t.Errorf("broken: %q", got)
 	}
-	if got := files["x/large"]; len(got) < largest || len(got) > largest+100 || !strings.HasSuffix(got, "[cut off after 8388608 bytes]\n") {
+	if got := files["x/large"]; len(got) < b.bound || len(got) > b.bound+100 || !strings.HasSuffix(got, "[cut off after 65536 bytes]\n") {
 		t.Errorf("large: %d bytes, ends %q", len(got), got[max(0, len(got)-60):])
 	}
 	if got := files["x/json"]; got != "{\n  \"a\": \"<&>\",\n  \"s\": \"<secret>\"\n}\n" {
