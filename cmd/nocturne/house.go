@@ -24,6 +24,7 @@ import (
 	"nocturne/collector/openstack"
 	"nocturne/collector/snmp"
 	"nocturne/internal/access"
+	"nocturne/internal/backup"
 	"nocturne/internal/cloudconn"
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
@@ -61,6 +62,7 @@ type house struct {
 	jobs      *automation.Executor
 	remedies  *remedy.Remedies
 	inspector *inspection.Inspector
+	backup    *backup.Scheduler
 	web       *web.Server
 	listener  net.Listener
 }
@@ -81,7 +83,7 @@ func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
 	for _, f := range h.texts.faults {
 		log.Error("a file was left out", "component", "nocturne", "err", f)
 	}
-	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory} {
+	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory, h.openBackup} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -255,7 +257,7 @@ func (h *house) openWeb(lab bool) (err error) {
 	h.web, err = web.New(web.Options{
 		History: h.history, Live: h.live, Ledger: h.ledger, Access: h.access, Graph: h.graph, Collector: h.collector,
 		Alerts: h.alerts, Jobs: h.jobs, Remedies: h.texts.remedies, Inspections: h.inspector, Write: write,
-		Metrics: described(), Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status,
+		Metrics: described(), Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status, Backup: h.backup,
 		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, Lab: lab, Log: h.log,
 	})
 	if err != nil {
@@ -300,6 +302,8 @@ func (h *house) Run(ctx context.Context) error {
 	part("automation", h.jobs.Run)
 	part("remedies", h.remedies.Run)
 	part("inspections", h.inspector.Run)
+	part("backup", h.backup.Run)
+	part("backup's alert", h.sampleBackup)
 	part("web", h.web.Run)
 	part("http", h.serveHTTP)
 	return g.Wait()

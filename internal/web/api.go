@@ -36,6 +36,7 @@ func (s *Server) api(mux *http.ServeMux) {
 	a.addKeeping()
 	a.addHistory()
 	a.addAdministering()
+	a.addBackup()
 	document := a.OpenAPI()
 	mux.Handle("GET "+apiRoot+"/openapi.json", s.may("view", s.handle(func(w http.ResponseWriter, _ *http.Request) error {
 		b, err := json.Marshal(document)

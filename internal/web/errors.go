@@ -12,6 +12,7 @@ import (
 	"nocturne/automation/inspection"
 	"nocturne/collector"
 	"nocturne/internal/access"
+	"nocturne/internal/backup"
 	"nocturne/internal/state"
 	"nocturne/internal/strictyaml"
 	"nocturne/tsdb"
@@ -64,6 +65,8 @@ func statusOf(err error) (int, string) {
 		return http.StatusConflict, err.Error()
 	case errors.Is(err, automation.ErrBusy):
 		return http.StatusServiceUnavailable, "too many jobs wait; try again when some have ended"
+	case errors.Is(err, backup.ErrBusy), errors.Is(err, backup.ErrNowhere):
+		return http.StatusConflict, err.Error()
 	case errors.Is(err, state.ErrConflict):
 		return http.StatusConflict, "somebody changed this at the same time; look again"
 	case errors.Is(err, tsdb.ErrRemote):

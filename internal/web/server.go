@@ -16,6 +16,7 @@ import (
 	"nocturne/automation/remedy"
 	"nocturne/collector"
 	"nocturne/internal/access"
+	"nocturne/internal/backup"
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
 	"nocturne/tsdb"
@@ -45,6 +46,7 @@ type Options struct {
 	Interval func() (poll, eval time.Duration)
 	// Receivers says how those fare that samples are sent on to. nil: none.
 	Receivers func() []forward.Status
+	Backup    *backup.Scheduler // nil: there is none
 
 	Build    string    // version shown, and in the live stream
 	Started  time.Time // of the program
