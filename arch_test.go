@@ -51,6 +51,11 @@ var arrows = map[string][]string{
 
 	"internal/ledger":           {"internal/state"},
 	"internal/access":           {"internal/state", "internal/ledger"},
+	"internal/backup":           {"internal/state", "internal/ledger", "tsdb/archive"},
+	"internal/backup/disk":      {"internal/backup"},
+	"internal/backup/sshfolder": {"internal/backup"},
+	"internal/backup/bucket":    {"internal/backup"},
+	"internal/backup/storetest": {"internal/backup"},
 	"internal/inventory":        {"internal/state", "internal/inventory/layout"},
 	"internal/inventory/layout": {},
 
@@ -69,7 +74,7 @@ var arrows = map[string][]string{
 	"automation/inspection": {"internal/state", "internal/ledger", "tsdb", "internal/inventory"},
 
 	"internal/web": {"views", "internal/web", "tsdb", "tsdb/live", "tsdb/forward", "internal/state", "internal/ledger",
-		"internal/inventory", "internal/inventory/layout", "internal/access", "collector", "alerting", "automation",
+		"internal/inventory", "internal/inventory/layout", "internal/access", "internal/backup", "collector", "alerting", "automation",
 		"automation/inspection", "automation/remedy"},
 	"internal/lab":    {},
 	"cmd":             {"*"},
@@ -83,6 +88,7 @@ var parts = []string{"tsdb/folder", "tsdb/live", "tsdb/rollup", "tsdb/remotewrit
 // backends are imported by cmd alone.
 var backends = []string{
 	"collector/snmp", "collector/linux", "collector/openstack", "collector/self", "alerting/webhook", "automation/badgerq", "automation/sshexec",
+	"internal/backup/disk", "internal/backup/sshfolder", "internal/backup/bucket",
 }
 
 type source struct {

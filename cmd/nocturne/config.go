@@ -40,12 +40,15 @@ type Config struct {
 	Alerting    AlertingConfig    `yaml:"alerting"`
 	Inspections []string          `yaml:"inspections"` // files; globs allowed
 	Inventory   []string          `yaml:"inventory"`   // files imported at start; globs allowed
+	Backup      BackupConfig      `yaml:"backup"`
 
 	TLS            TLSConfig      `yaml:"tls"`
 	HTTP           HTTPConfig     `yaml:"http"`
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"` // whose X-Forwarded-For, -Proto and -Host are believed
 
-	dir string // folder of the file
+	dir  string // folder of the file
+	file string
+	raw  []byte // its content as it was read
 }
 
 // LogConfig says what is logged and how.
@@ -120,8 +123,8 @@ type TargetConfig struct {
 	Labels     map[string]string `yaml:"labels"`
 }
 
-// CredentialEntry names one way in. Exactly one of SNMP, SSH, OpenStack and HTTP
-// is set. It is sealed into the store when the program starts; a name that a page
+// CredentialEntry names one way in. Exactly one of SNMP, SSH, OpenStack, HTTP and
+// S3 is set. It is sealed into the store when the program starts; a name that a page
 // has sealed before is replaced by what stands here.
 type CredentialEntry struct {
 	Name      string               `yaml:"name"`
@@ -129,6 +132,7 @@ type CredentialEntry struct {
 	SSH       *SSHCredential       `yaml:"ssh"`
 	OpenStack *OpenStackCredential `yaml:"openstack"`
 	HTTP      *HTTPCredential      `yaml:"http"`
+	S3        *S3Credential        `yaml:"s3"`
 }
 
 // SNMPCredential is a community (v1, v2c) or a USM user (v3).
@@ -216,6 +220,7 @@ func DefaultConfig() Config {
 		Automation: AutomationConfig{GlobalSlots: 256},
 		Alerting:   AlertingConfig{Interval: 15 * time.Second, Appliance: true},
 		TLS:        defaultTLS, HTTP: defaultHTTP,
+		Backup:     defaultBackup,
 	}
 }
 
@@ -233,7 +238,7 @@ func LoadConfig(path string) (Config, error) {
 	if err := strictyaml.Decode(path, data, &c); err != nil {
 		return c, err
 	}
-	c.dir = filepath.Dir(path)
+	c.dir, c.file, c.raw = filepath.Dir(path), path, data
 	c.resolvePaths()
 	return c, c.validateFile(&faults{file: path, lines: strictyaml.LinesOf(data)})
 }
@@ -251,6 +256,7 @@ func (c *Config) resolvePaths() {
 	abs(&c.TLS.KeyFile)
 	abs(&c.TLS.ACME.CAFile)
 	abs(&c.SSH.KnownHosts)
+	c.Backup.resolve(abs)
 	for _, list := range [][]string{c.Inspections, c.Inventory, c.Automation.Runbooks, c.Automation.Remedies, c.Alerting.Rules} {
 		for i := range list {
 			abs(&list[i])
@@ -315,6 +321,7 @@ func (c *Config) validateFile(f *faults) error {
 	c.History.Remote.validate(f, c.History.Retention, names)
 	c.validateTargets(f, names)
 	c.validateRemoteWrite(f, names)
+	c.Backup.validate(f, c.Data, names)
 	c.validateRegions(f)
 	for i, w := range c.Alerting.Webhooks {
 		u, err := url.Parse(w.URL.Reveal())
@@ -370,8 +377,12 @@ func (c *Config) validateCredentials(f *faults) map[string]string {
 			set = append(set, "http")
 			e.HTTP.validate(f, path+".http")
 		}
+		if e.S3 != nil {
+			set = append(set, "s3")
+			e.S3.validate(f, path+".s3")
+		}
 		if len(set) != 1 {
-			f.add(path, "wants exactly one of snmp, ssh, openstack, http")
+			f.add(path, "wants exactly one of snmp, ssh, openstack, http, s3")
 			continue
 		}
 		kinds[e.Name] = set[0]

@@ -64,6 +64,8 @@ func (e CredentialEntry) credential() (kind string, value any, err error) {
 		return "openstack", cloudconn.Credential(*e.OpenStack), nil
 	case e.HTTP != nil:
 		return e.HTTP.credential()
+	case e.S3 != nil:
+		return e.S3.credential()
 	case e.SSH != nil:
 		key := e.SSH.Key
 		if e.SSH.KeyFile != "" {
@@ -75,7 +77,7 @@ func (e CredentialEntry) credential() (kind string, value any, err error) {
 		}
 		return "ssh", sshconn.Credential{User: e.SSH.User, PrivateKey: key, Passphrase: e.SSH.Passphrase}, nil
 	}
-	return "", nil, errors.New("wants one of snmp, ssh, openstack, http")
+	return "", nil, errors.New("wants one of snmp, ssh, openstack, http, s3")
 }
 
 // credentialOf opens credentials of one kind by name.

@@ -22,6 +22,7 @@ import (
 	"nocturne/collector/self"
 	"nocturne/collector/snmp"
 	"nocturne/internal/access"
+	"nocturne/internal/backup"
 	"nocturne/internal/certs"
 	"nocturne/internal/cloudconn"
 	"nocturne/internal/inventory"
@@ -69,6 +70,7 @@ type house struct {
 	jobs      *automation.Executor
 	remedies  *remedy.Remedies
 	inspector *inspection.Inspector
+	backup    *backup.Scheduler
 	web       *web.Server
 	certs     *certs.Source  // nil without TLS
 	listener  *listen.Server // of the pages
@@ -103,7 +105,7 @@ func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
 		h.log.Error("a file was left out", "component", "nocturne", "err", f)
 	}
 	h.clock = h.watchClock()
-	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory} {
+	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory, h.openBackup} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -301,7 +303,7 @@ func (h *house) openWeb(lab bool) (err error) {
 		Metrics: described(), Exposition: h.writeMetrics, Metadata: h.metadata, Interval: h.intervals, Receivers: h.forward.Status,
 		TrustedProxies: h.cfg.TrustedProxies, HSTS: h.cfg.hsts(), MaxBody: int64(h.cfg.HTTP.MaxBody),
 		Build: version, Started: h.started, Settings: h.cfg.settings(), Faults: h.texts.faults, StateReadOnly: h.state.ReadOnly,
-		Support: h.writeSupport, Lab: lab, Log: h.log,
+		Support: h.writeSupport, Backup: h.backup, Lab: lab, Log: h.log,
 	})
 	if err != nil {
 		return fmt.Errorf("wire web: %w", err)

@@ -49,7 +49,7 @@ func (h *house) phases() []phase {
 	return []phase{
 		{"work", drainJobs + 500*time.Millisecond, []part{
 			{"service manager", h.tellService}, {"reload", h.onHangup}, {"collector", h.collector.Run}, {"bursts", h.runBursts}, {"remedies", h.remedies.Run},
-			{"inspections", h.inspector.Run}, {"automation", h.jobs.Run},
+			{"inspections", h.inspector.Run}, {"backup", h.backup.Run}, {"automation", h.jobs.Run},
 		}},
 		{"alerting", 500 * time.Millisecond, []part{{"alerting", h.alerts.Run}}},
 		{"pages", 1500 * time.Millisecond, pages},

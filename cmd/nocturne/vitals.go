@@ -44,6 +44,9 @@ func (h *house) writeVitals(w io.Writer, now time.Time) {
 		gauge(float64(r.Waiting), "nocturne_automation_tasks_waiting{region=%q}", r.Name)
 		gauge(oldest.Seconds(), "nocturne_automation_oldest_task_seconds{region=%q}", r.Name)
 	}
+	if late := h.backup.Status().Late; !late.IsZero() {
+		gauge(now.Sub(late).Seconds(), "nocturne_backup_overdue_seconds")
+	}
 	if v, ok := h.ledger.LastVerdict(); ok {
 		broken := 0.0
 		if v.Err != nil {

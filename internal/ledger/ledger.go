@@ -213,3 +213,18 @@ func values(in iter.Seq2[state.Entry[Entry], error]) iter.Seq2[Entry, error] {
 		}
 	}
 }
+
+// Head is where a chain ends.
+type Head struct {
+	Seq  uint64 `json:"seq"`
+	Hash string `json:"hash"`
+}
+
+// HeadIn returns where the chain ends in a snapshot of its database.
+func (c *Chain) HeadIn(s *state.Snapshot) (Head, error) {
+	last, err := c.log.LastIn(s)
+	if err != nil {
+		return Head{}, fmt.Errorf("find the ledger's end: %w", err)
+	}
+	return Head{Seq: last.Seq, Hash: last.Value.Hash}, nil
+}

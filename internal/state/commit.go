@@ -33,6 +33,7 @@ type batch struct {
 	rev     uint64
 	tails   map[*tail]logEntry // tails of logs as this batch leaves them
 	events  []event
+	deleted []string // keys
 	changes uint64
 	err     error // first failed set; the batch is thrown away
 }
@@ -53,6 +54,7 @@ func (b *batch) set(key, value []byte) {
 
 func (b *batch) delete(key []byte) {
 	b.changes++
+	b.deleted = append(b.deleted, string(key))
 	if err := b.txn.Delete(key); err != nil && b.err == nil {
 		b.err = err
 	}
@@ -176,6 +178,7 @@ func (db *DB) try(ops []*op) error {
 	if l := db.room.check(); l != nil {
 		return l.err
 	}
+	db.deletions.note(b.txn.ReadTs(), b.deleted)
 	if err := b.txn.Commit(); err != nil {
 		return err
 	}

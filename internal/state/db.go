@@ -41,6 +41,8 @@ type DB struct {
 	logs    map[string]*tail
 	watches map[string]map[*watch]struct{} // by kind
 
+	deletions deletions
+
 	rev     uint64 // last revision given out; only the committer
 	written uint64 // records written or deleted since the last Flatten; guarded by mu
 }
@@ -110,6 +112,9 @@ func Open(o Options) (*DB, error) {
 	if db.rev, err = lastRevision(b); err != nil {
 		return nil, errors.Join(fmt.Errorf("open state in %s: %w", o.Dir, err), b.Close())
 	}
+	txn := b.NewTransaction(false)
+	db.deletions.floor = txn.ReadTs() // what was deleted before, nobody knows
+	txn.Discard()
 	go db.commitLoop()
 	return db, nil
 }

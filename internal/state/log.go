@@ -74,20 +74,8 @@ func (t *tail) in(b *batch) logEntry {
 func NewLog[T any](db *DB, name string, version int, m ...Migration) (*Log[T], error) {
 	l := &Log[T]{db: db, codec: newCodec[T](name, version, m)}
 	var last logEntry
-	err := db.view(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: l.prefix('l')})
-		defer it.Close()
-		// In reverse, the iterator starts at the greatest key not above this.
-		if it.Seek(append(l.prefix('l'), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)); it.Valid() {
-			var err error
-			if last, err = l.read(it.Item()); err != nil {
-				return err
-			}
-		}
-		n, err := get(txn, l.prefix('n'))
-		if err == nil && n != nil && binary.BigEndian.Uint64(n) != last.seq {
-			err = fmt.Errorf("%w: entry %d was written last, the last one found is %d", ErrDamaged, binary.BigEndian.Uint64(n), last.seq)
-		}
+	err := db.view(func(txn *badger.Txn) (err error) {
+		last, err = l.lastOf(txn)
 		return err
 	})
 	if err != nil {
@@ -100,6 +88,33 @@ func NewLog[T any](db *DB, name string, version int, m ...Migration) (*Log[T], e
 	}
 	l.tail = db.logs[name]
 	return l, nil
+}
+
+// lastOf reads the last entry that a transaction sees.
+func (l *Log[T]) lastOf(txn *badger.Txn) (last logEntry, err error) {
+	it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: l.prefix('l')})
+	defer it.Close()
+	// In reverse, the iterator starts at the greatest key not above this.
+	if it.Seek(append(l.prefix('l'), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)); it.Valid() {
+		if last, err = l.read(it.Item()); err != nil {
+			return last, err
+		}
+	}
+	n, err := get(txn, l.prefix('n'))
+	if err == nil && n != nil && binary.BigEndian.Uint64(n) != last.seq {
+		err = fmt.Errorf("%w: entry %d was written last, the last one found is %d", ErrDamaged, binary.BigEndian.Uint64(n), last.seq)
+	}
+	return last, err
+}
+
+// LastIn returns the last entry that a snapshot holds, one of Seq 0 when there
+// is none.
+func (l *Log[T]) LastIn(s *Snapshot) (Entry[T], error) {
+	last, err := l.lastOf(s.txn)
+	if err != nil {
+		return Entry[T]{}, fmt.Errorf("last entry of %s: %w", l.codec.kind, err)
+	}
+	return l.decode(last)
 }
 
 func (l *Log[T]) prefix(space byte) []byte {

@@ -39,6 +39,7 @@ func (s *Server) api(mux *http.ServeMux) {
 	a.addAdministering()
 	a.addSupport()
 	a.addKeys()
+	a.addBackup()
 	document := a.OpenAPI()
 	mux.Handle("GET "+apiRoot+"/openapi.json", s.may("view", s.handle(func(w http.ResponseWriter, _ *http.Request) error {
 		b, err := json.Marshal(document)

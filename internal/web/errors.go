@@ -12,6 +12,7 @@ import (
 	"nocturne/automation/inspection"
 	"nocturne/collector"
 	"nocturne/internal/access"
+	"nocturne/internal/backup"
 	"nocturne/internal/state"
 	"nocturne/internal/strictyaml"
 	"nocturne/tsdb"
@@ -71,6 +72,8 @@ func statusOf(err error) (int, string) {
 		return http.StatusServiceUnavailable, "too many jobs wait; try again when some have ended"
 	case errors.Is(err, state.ErrReadOnly):
 		return http.StatusServiceUnavailable, "nothing can be changed now: the disk of the state has no room; it goes on by itself once there is some"
+	case errors.Is(err, backup.ErrBusy), errors.Is(err, backup.ErrNowhere):
+		return http.StatusConflict, err.Error()
 	case errors.Is(err, state.ErrConflict):
 		return http.StatusConflict, "somebody changed this at the same time; look again"
 	case errors.Is(err, tsdb.ErrRemote):

@@ -20,6 +20,7 @@ import (
 	"nocturne/automation/remedy"
 	"nocturne/collector"
 	"nocturne/internal/access"
+	"nocturne/internal/backup"
 	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
 	"nocturne/tsdb"
@@ -57,6 +58,7 @@ type Options struct {
 	StateReadOnly func() (since time.Time, err error)
 	// Receivers says how those fare that samples are sent on to. nil: none.
 	Receivers func() []forward.Status
+	Backup    *backup.Scheduler // nil: there is none
 
 	// TrustedProxies may say for whom a request comes, and that it came over
 	// HTTPS.

@@ -148,27 +148,32 @@ func linkOrCopy(from, to string) error {
 // readWhole reads every series and every sample of a block, and with them
 // every checksum.
 func readWhole(ctx context.Context, b *tsdb.Block) (int64, error) {
-	q, err := tsdb.NewBlockChunkQuerier(b, math.MinInt64, math.MaxInt64)
+	_, samples, err := countBlock(ctx, b)
 	if err != nil {
 		return 0, err
 	}
+	if want := b.Meta().Stats; want.NumTombstones == 0 && want.NumSamples > 0 && samples != want.NumSamples {
+		return 0, fmt.Errorf("%d samples, but meta.json tells of %d", samples, want.NumSamples)
+	}
+	return int64(samples), nil
+}
+
+func countBlock(ctx context.Context, b *tsdb.Block) (series, samples uint64, err error) {
+	q, err := tsdb.NewBlockChunkQuerier(b, math.MinInt64, math.MaxInt64)
+	if err != nil {
+		return 0, 0, err
+	}
 	defer q.Close()
-	samples := int64(0)
 	set := q.Select(ctx, false, nil, labels.MustNewMatcher(labels.MatchRegexp, "", ".*"))
 	for set.Next() {
 		n, err := readSeries(set.At())
 		if err != nil {
-			return 0, fmt.Errorf("series %s: %w", set.At().Labels(), err)
+			return 0, 0, fmt.Errorf("series %s: %w", set.At().Labels(), err)
 		}
-		samples += n
+		series++
+		samples += uint64(n)
 	}
-	if set.Err() != nil {
-		return 0, set.Err()
-	}
-	if want := b.Meta().Stats; want.NumTombstones == 0 && want.NumSamples > 0 && uint64(samples) != want.NumSamples {
-		return 0, fmt.Errorf("%d samples, but meta.json tells of %d", samples, want.NumSamples)
-	}
-	return samples, nil
+	return series, samples, set.Err()
 }
 
 // readPostings reads the lists of series of every label pair.

@@ -134,27 +134,15 @@ type run struct {
 }
 
 func (b *run) list() ([]file, error) {
+	found, err := stillFiles(b.from)
 	var files []file
-	err := filepath.WalkDir(b.from, func(p string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		rel, err := filepath.Rel(b.from, p)
-		if err != nil || rel == heldName {
-			return err
-		}
-		st, err := e.Info()
-		if err != nil {
-			return err
-		}
-		name := filepath.ToSlash(rel)
-		f := file{Name: name, Stored: path.Join(b.generation, name), Size: st.Size(), Modified: st.ModTime().UTC()}
-		if sharedFile(name) {
-			f.Stored = path.Join(sharedName, name)
+	for _, s := range found {
+		f := file{Name: s.Name, Stored: path.Join(b.generation, s.Name), Size: s.Size, Modified: s.Modified}
+		if s.Shared {
+			f.Stored = path.Join(sharedName, s.Name)
 		}
 		files = append(files, f)
-		return nil
-	})
+	}
 	return files, err
 }
 

@@ -112,15 +112,9 @@ func hold(dir, to string) error {
 	if err := dropMarkers(filepath.Join(to, "wbl")); err != nil {
 		return fmt.Errorf("wbl: %w", err)
 	}
-	entries, err := os.ReadDir(dir)
+	tiers, err := tiersOf(dir)
 	if err != nil {
 		return err
-	}
-	tiers := []string{"."}
-	for _, e := range entries {
-		if e.IsDir() && tierName.MatchString(e.Name()) {
-			tiers = append(tiers, e.Name())
-		}
 	}
 	for _, tier := range tiers {
 		if err := settled(func() error { return holdBlocks(filepath.Join(dir, tier), filepath.Join(to, tier)) }); err != nil {
