@@ -35,6 +35,7 @@ type DB struct {
 	idle    sync.Cond  // signalled when active becomes 0
 	active  int        // calls that use badger now
 	closed  bool
+	failed  error // why nothing is written any more
 	logs    map[string]*tail
 	watches map[string]map[*watch]struct{} // by kind
 
@@ -217,6 +218,9 @@ func (db *DB) maintain(ctx context.Context) error {
 		return err
 	}
 	defer db.leave()
+	if db.failure() != nil {
+		return nil // said when it happened; and this writes too
+	}
 	db.mu.Lock()
 	flatten := db.written >= flattenAfter
 	if flatten {
