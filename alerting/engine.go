@@ -54,11 +54,9 @@ type Engine struct {
 	incident sync.Mutex // one change of the incidents at a time
 	snapping sync.Mutex // one snapshot at a time
 
-	mu     sync.RWMutex        // guards below
-	active map[string]*tracked // pending and firing, by fingerprint
-	// unwritten are the transitions that the store did not take whole, by
-	// fingerprint.
-	unwritten map[string]change
+	mu        sync.RWMutex           // guards below
+	active    map[string]*tracked    // pending and firing, by fingerprint
+	unwritten map[string]change      // not taken whole by the store, by fingerprint
 	open      map[string]Incident    // by what they are about
 	planned   map[string]Maintenance // not over yet, by ID
 	health    map[*rule]RuleStatus
