@@ -46,7 +46,7 @@ const (
 // Alert is one episode of one rule for one set of labels: from the time the
 // condition became true to the time it was seen to be false.
 type Alert struct {
-	Fingerprint string            `json:"fingerprint"` // of the labels; the same in every episode
+	Fingerprint string            `json:"fingerprint"` // of the labels that its episode began with
 	Episode     string            `json:"episode"`     // of rule, labels and ActiveAt
 	Rule        string            `json:"rule"`
 	Group       string            `json:"group"`
@@ -138,7 +138,8 @@ type Incident struct {
 	Episodes []string  `json:"episodes"`
 }
 
-// fingerprint names an alert over its episodes.
+// fingerprint names an alert over its episodes. An episode keeps it although a
+// label of it changes: by it receivers know what has ended.
 func fingerprint(r *rule, ls labels.Labels) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q", r.id, ls.String()))
 	return hex.EncodeToString(sum[:8])

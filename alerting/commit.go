@@ -17,9 +17,23 @@ import (
 // that are in a record but did not get into the log.
 const replayed = 10 * time.Minute
 
-// commit makes one transition durable: incident, record, ledger, log. Only
-// then is it shown.
+// commit makes one transition durable. What the store did not take whole may
+// be in a record already: it is kept, to be completed by the next evaluation.
 func (e *Engine) commit(c change) error {
+	err := e.write(c)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.unwritten, c.rec.Alert.Fingerprint)
+	if err != nil {
+		c.again = true
+		e.unwritten[c.rec.Alert.Fingerprint] = c
+	}
+	return err
+}
+
+// write writes incident, record, ledger and log. Only then is the transition
+// shown. Doing it again completes what is not there yet.
+func (e *Engine) write(c change) error {
 	a := c.rec.Alert
 	from := a.Phase
 	a.Phase = c.to
@@ -44,13 +58,16 @@ func (e *Engine) commit(c change) error {
 		return fmt.Errorf("store alert %s: %w", a.Labels, err)
 	}
 	tr := transition(stored.Alert, from)
-	if err := e.tell(tr); err != nil {
+	if err := e.tellOnce(tr, c.again); err != nil {
 		return err
 	}
-	if _, _, err := e.transitions.AppendUnique(tr.Episode+"/"+tr.To, tr); err != nil {
+	_, fresh, err := e.transitions.AppendUnique(tr.Episode+"/"+tr.To, tr)
+	if err != nil {
 		return fmt.Errorf("log transition of %s: %w", a.Labels, err)
 	}
-	transitionsTotal.Inc()
+	if fresh {
+		transitionsTotal.Inc()
+	}
 	e.show(stored, c)
 	if c.to == Resolved && a.Incident != "" {
 		return e.closeIncident(a.Incident, c.at)
@@ -91,6 +108,17 @@ func (e *Engine) tell(tr Transition) error {
 	return e.ledger("system", tr.To, subject(tr.Item, tr.Fingerprint), tr.Incident, tr)
 }
 
+// tellOnce is tell where the transition may have been told before.
+func (e *Engine) tellOnce(tr Transition, again bool) error {
+	if again {
+		told, err := e.told(e.o.Ledger.Subject(subject(tr.Item, tr.Fingerprint)), tr, func(Transition) bool { return true })
+		if err != nil || told {
+			return err
+		}
+	}
+	return e.tell(tr)
+}
+
 func subject(item, fingerprint string) string {
 	if item != "" {
 		return item
@@ -114,6 +142,9 @@ func (e *Engine) ledger(actor, action, subject, incident string, data any) error
 
 // restore reads what the last run left, and completes what it did not.
 func (e *Engine) restore(now time.Time) error {
+	if err := e.oneEach(now.UTC().Truncate(time.Millisecond)); err != nil {
+		return err
+	}
 	var tail time.Time
 	for entry, err := range e.transitions.ReadBack() {
 		if err != nil {
@@ -145,6 +176,41 @@ func (e *Engine) restore(now time.Time) error {
 	return e.restoreIncidents(now)
 }
 
+// oneEach leaves each alert one episode: the newest that is not over. Of the
+// others the log may not know, and is not to hear that they fired.
+func (e *Engine) oneEach(now time.Time) error {
+	newest := map[string]Alert{}
+	var others []Alert
+	for rec, err := range e.alerts.All("") {
+		if err != nil {
+			return err
+		}
+		a := rec.Value.Alert
+		if a.Phase == Resolved {
+			continue
+		}
+		b, twice := newest[a.Fingerprint]
+		if twice && b.ActiveAt.After(a.ActiveAt) {
+			a, b = b, a
+		}
+		if twice {
+			others = append(others, b)
+		}
+		newest[a.Fingerprint] = a
+	}
+	for _, a := range others {
+		_, _, err := e.alerts.Update(a.Episode, func(r *record, _ bool) error {
+			r.Alert.Phase, r.Alert.ResolvedAt = Resolved, now
+			r.Alert.Reason = "another episode of the alert goes on: " + newest[a.Fingerprint].Episode
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("resolve episode %s: %w", a.Episode, err)
+		}
+	}
+	return nil
+}
+
 // replay logs the transition that a record stands for unless it is there.
 func (e *Engine) replay(a Alert, tr Transition) error {
 	switch {
@@ -161,11 +227,7 @@ func (e *Engine) replay(a Alert, tr Transition) error {
 	if err != nil || !fresh {
 		return err
 	}
-	told, err := e.told(e.o.Ledger.Subject(subject(tr.Item, tr.Fingerprint)), tr, func(Transition) bool { return true })
-	if err != nil || told {
-		return err
-	}
-	return e.tell(tr)
+	return e.tellOnce(tr, true)
 }
 
 // retire resolves the alerts of rules that are in no file any more. While a

@@ -60,12 +60,13 @@ type Engine struct {
 	incident sync.Mutex // one change of the incidents at a time
 	snapping sync.Mutex // one snapshot at a time
 
-	mu       sync.RWMutex           // guards below
-	active   map[string]*tracked    // pending and firing, by fingerprint
-	open     map[string]Incident    // by what they are about
-	planned  map[string]Maintenance // not over yet, by ID
-	health   map[*rule]RuleStatus
-	statuses statusBoard
+	mu        sync.RWMutex           // guards below
+	active    map[string]*tracked    // pending and firing, by fingerprint
+	unwritten map[string]change      // not taken whole by the store, by fingerprint
+	open      map[string]Incident    // by what they are about
+	planned   map[string]Maintenance // not over yet, by ID
+	health    map[*rule]RuleStatus
+	statuses  statusBoard
 }
 
 // record is one episode on disk.
@@ -104,7 +105,7 @@ func New(o Options) (*Engine, error) {
 		alerts:    state.NewTable[record](o.State, "alert", 1),
 		incidents: state.NewTable[Incident](o.State, "alert.incident", 1),
 		windows:   state.NewTable[Maintenance](o.State, "alert.maintenance", 1),
-		active:    map[string]*tracked{}, open: map[string]Incident{}, planned: map[string]Maintenance{},
+		active:    map[string]*tracked{}, unwritten: map[string]change{}, open: map[string]Incident{}, planned: map[string]Maintenance{},
 		health: map[*rule]RuleStatus{}, byKey: map[string]*rule{}, replaced: make(chan struct{}),
 		signal: newSignal(),
 	}

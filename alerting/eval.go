@@ -2,6 +2,7 @@ package alerting
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -177,25 +178,34 @@ type change struct {
 	to  string
 	at  time.Time
 	t   tracked // what is tracked afterwards, but for rec
+	// again tells that it was tried before, and may be there in part.
+	again bool
 }
 
 // evalAlert evaluates one rule and carries its alerts on. An alert whose rule
-// cannot be evaluated stays what it is.
+// cannot be evaluated stays what it is, and so does one whose last transition
+// the store does not take: another episode of it would be another fault.
 func (e *Engine) evalAlert(ctx context.Context, r *rule, ts time.Time) error {
+	waiting, unwritten := e.recommit(ctx, r)
 	found, err := e.instances(ctx, r, ts)
 	if err != nil {
 		e.unevaluated(r, err)
-		return err
+		return errors.Join(unwritten, err)
 	}
 	var changes []change
 	have := e.trackedOf(r)
+	for fp, c := range waiting {
+		have[fp] = &tracked{rec: c.rec}
+	}
+	seen := match(have, found)
 	for _, fp := range slices.Sorted(maps.Keys(have)) {
-		t := have[fp]
-		in, holds := found[fp]
-		delete(found, fp)
-		c, err := e.carry(ctx, r, t, in, holds, ts)
+		if _, ok := waiting[fp]; ok {
+			continue
+		}
+		in, holds := seen[fp]
+		c, err := e.carry(ctx, r, have[fp], in, holds, ts)
 		if err != nil {
-			return err
+			return errors.Join(unwritten, err)
 		}
 		if c.to != "" {
 			changes = append(changes, c)
@@ -204,7 +214,62 @@ func (e *Engine) evalAlert(ctx context.Context, r *rule, ts time.Time) error {
 	for _, fp := range slices.Sorted(maps.Keys(found)) {
 		changes = append(changes, e.newEpisode(r, found[fp], ts))
 	}
-	return e.commitAll(ctx, changes)
+	return errors.Join(unwritten, e.commitAll(ctx, changes))
+}
+
+// recommit completes the transitions of a rule that the store did not take
+// whole, and returns those that it still does not.
+func (e *Engine) recommit(ctx context.Context, r *rule) (map[string]change, error) {
+	of := func() map[string]change {
+		e.mu.RLock()
+		defer e.mu.RUnlock()
+		out := map[string]change{}
+		for fp, c := range e.unwritten {
+			if c.rec.RuleID == r.id {
+				out[fp] = c
+			}
+		}
+		return out
+	}
+	again := of()
+	if len(again) == 0 {
+		return nil, nil
+	}
+	err := e.commitAll(ctx, slices.Collect(maps.Values(again)))
+	return of(), err
+}
+
+// match takes from found what belongs to each alert of have: what bears its
+// fingerprint, else what is of its series. A label that the rule fills in, or
+// that a person edited, may have changed: it is the same fault.
+func match(have map[string]*tracked, found map[string]instance) map[string]instance {
+	out := make(map[string]instance, len(have))
+	take := func(fp, as string) {
+		out[fp] = found[as]
+		delete(found, as)
+	}
+	for fp := range have {
+		if _, ok := found[fp]; ok {
+			take(fp, fp)
+		}
+	}
+	if len(found) == 0 || len(out) == len(have) {
+		return out
+	}
+	bySeries := make(map[uint64]string, len(found))
+	for _, as := range slices.Sorted(maps.Keys(found)) {
+		bySeries[found[as].series.Hash()] = as
+	}
+	for _, fp := range slices.Sorted(maps.Keys(have)) {
+		series := have[fp].rec.Series
+		as, ok := bySeries[series.Hash()]
+		if in, left := found[as]; ok && left && labels.Equal(in.series, series) {
+			if _, matched := out[fp]; !matched {
+				take(fp, as)
+			}
+		}
+	}
+	return out
 }
 
 func (e *Engine) trackedOf(r *rule) map[string]*tracked {
@@ -237,7 +302,11 @@ func (e *Engine) carry(ctx context.Context, r *rule, t *tracked, in instance, ho
 	if holds {
 		next.since, next.rec.TrueAt = ts, ts
 		next.rec.Alert.Value, next.rec.Alert.Annotations = in.value, in.annotations
+		next.rec.Alert.Labels = in.labels
 		next.rec.Series = in.series
+		if _, there := e.o.Graph.Item(a.Item); a.Item != "" && !there {
+			next.rec.Alert.Item = e.itemOf(in, ts) // the inventory has renamed it
+		}
 	}
 	if s.to != "" {
 		return change{was: t, rec: next.rec, to: s.to, at: ts, t: next}, nil
@@ -256,7 +325,7 @@ func (e *Engine) install(was, next *tracked) {
 	}
 	e.mu.Unlock()
 	a, b := was.rec.Alert, next.rec.Alert
-	if a.Stale != b.Stale || a.Reason != b.Reason || !sameValue(a.Value, b.Value) {
+	if a.Stale != b.Stale || a.Reason != b.Reason || !sameValue(a.Value, b.Value) || !labels.Equal(a.Labels, b.Labels) {
 		e.signal.send()
 	}
 }
@@ -268,12 +337,18 @@ func (e *Engine) newEpisode(r *rule, in instance, ts time.Time) change {
 		Fingerprint: in.fingerprint, Episode: episodeID(r.id, in.labels, ts), Rule: r.name, Group: r.group,
 		Labels: in.labels, Annotations: in.annotations, Phase: Inactive, ActiveAt: ts, Value: in.value,
 	}
-	a.Item, _ = e.o.Graph.Resolve(in.labels, ts)
-	if a.Item == "" {
-		a.Item, _ = e.o.Graph.Resolve(in.series, ts)
-	}
+	a.Item = e.itemOf(in, ts)
 	rec := record{Alert: a, Series: in.series, RuleID: r.id, TrueAt: ts}
 	return change{rec: rec, to: r.begin(), at: ts, t: tracked{since: ts}}
+}
+
+// itemOf finds what an alert is about.
+func (e *Engine) itemOf(in instance, ts time.Time) string {
+	item, ok := e.o.Graph.Resolve(in.labels, ts)
+	if !ok {
+		item, _ = e.o.Graph.Resolve(in.series, ts)
+	}
+	return item
 }
 
 // unevaluated marks the firing alerts of a rule that fails: nobody knows.
@@ -291,8 +366,8 @@ func (e *Engine) unevaluated(r *rule, err error) {
 // commitWorkers commit at once: the store writes what comes together in one go.
 const commitWorkers = 16
 
-// commitAll makes changes durable, then shows them. One that fails is tried
-// again by the next evaluation.
+// commitAll makes changes durable, then shows them. What fails of a rule is
+// tried again by its next evaluation.
 func (e *Engine) commitAll(ctx context.Context, changes []change) error {
 	if len(changes) == 0 {
 		return nil

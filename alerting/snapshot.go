@@ -250,6 +250,9 @@ func (s *snapshot) own(v *view, n *node) {
 	if n.byFact && len(targets) == 0 {
 		s.fact(v, n)
 	}
+	if host := n.item.Fields["host_state"]; host.Value == "down" && !s.at.Before(host.At) {
+		v.add(StateUnknown, host.At, fmt.Sprintf("its host %s is down: what the cloud says of it is of before", n.item.Value("host")))
+	}
 	if n.item.Missing && (len(targets) > 0 || n.byFact) {
 		v.add(StateUnknown, n.item.LastSeen, "its source no longer has it")
 	}

@@ -31,8 +31,9 @@ func (s Severity) state() State { return State(s) }
 //
 // The state is the worst of: the alerts that fire on the item or on a part of
 // it; unknown when a target of the item was not seen within three polling
-// intervals, or none ever, or its last poll saw only a part of it; the states of what stands in it or makes it up
-// (rack, room, site, application). An item in maintenance, or within something
+// intervals, or none ever, or its last poll saw only a part of it, or the host
+// that runs it is down; the states of what stands in it or makes it up (rack,
+// room, site, application). An item in maintenance, or within something
 // that is, is in state maintenance whatever fires. Ok is only what was seen.
 type Status struct {
 	State    State

@@ -9,8 +9,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"nocturne/internal/ledger"
 )
 
@@ -37,13 +35,8 @@ func (e *Engine) Evaluate(ctx context.Context, episode string, since time.Time) 
 	if err != nil {
 		return Verdict{}, fmt.Errorf("evaluate rule %s: %w", r.name, err)
 	}
-	in, holds := found[rec.Alert.Fingerprint]
-	for _, other := range found {
-		// A label that the rule fills in may have changed: it is the same fault.
-		if !holds && labels.Equal(other.series, rec.Series) {
-			in, holds = other, true
-		}
-	}
+	fp := rec.Alert.Fingerprint
+	in, holds := match(map[string]*tracked{fp: {rec: rec}}, found)[fp]
 	s, err := e.look(ctx, r, rec.Series, trueAt, since, now)
 	if err != nil {
 		return Verdict{}, fmt.Errorf("look for the series of %s: %w", rec.Alert.Labels, err)

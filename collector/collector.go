@@ -18,14 +18,18 @@
 //     nocturne_poll_partial are written with the target's job and instance.
 //   - A series that is gone gets a staleness marker: when a complete poll no
 //     longer has it, and when its target is removed. A partial or failed poll
-//     says nothing about what it did not see. A marker that could not be
-//     stored comes with the next poll. Which series there were is not
-//     remembered over a restart, as with Prometheus: what went while the
-//     program was down ends by the lookback of the query, five minutes.
+//     says nothing about what it did not see, nor does one whose credential may
+//     see more or less than before. A marker that could not be stored comes
+//     with the next poll. Which series there were is not remembered over a
+//     restart, as with Prometheus: what went while the program was down ends
+//     by the lookback of the query, five minutes. Of a target that was taken
+//     out meanwhile, whoever knows of it writes [Ended].
 package collector
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -68,6 +72,8 @@ type Sample struct {
 type Fact struct {
 	// Kind and Key name the item in the inventory, as Kind + "/" + Key.
 	Kind, Key string
+	// Formerly is the key under which the item stood before, where that changed.
+	Formerly  string
 	Name      string
 	Fields    map[string]string
 	Relations []Relation
@@ -96,7 +102,8 @@ type Neighbour struct {
 }
 
 // PartialMetric names the series that is 1 after a poll that was answered and
-// did not see all it asked for, else 0. A target is well seen when up is 1 and
+// did not see all it asked for, or when that remains so of an earlier one, else
+// 0. What the credential may not see is no part of it. A target is well seen when up is 1 and
 // this is 0.
 const PartialMetric = "nocturne_poll_partial"
 
@@ -109,6 +116,25 @@ type Result struct {
 	// Partial says what was asked for and not seen. The facts of a partial
 	// result never mean that something was deleted.
 	Partial []error
+	// Limited says what the credential may not see, in words that stay the same
+	// from poll to poll. All else was seen: what such a poll lacks of what the
+	// one before had, within the same limits, is gone.
+	Limited []error
+	// Remains says what an earlier poll of the target did not see and this one
+	// did not ask for: the target is still seen in part only, while what was
+	// asked for is whole.
+	Remains []error
+}
+
+// unseen is what is told of a poll that saw not all there is.
+func (r Result) unseen() error { return errors.Join(slices.Concat(r.Partial, r.Remains, r.Limited)...) }
+
+// scope names what the poll could see at all.
+func (r Result) scope() string {
+	if len(r.Limited) == 0 {
+		return ""
+	}
+	return errors.Join(r.Limited...).Error()
 }
 
 // Source polls targets of one kind. It is called for many targets at once,
@@ -124,8 +150,8 @@ type TargetStatus struct {
 	// Last and LastOK are when the last poll, and the last one that was not a
 	// failure, ended. Zero: there was none.
 	Last, LastOK time.Time
-	// Err is why the last poll failed or what it did not see; it names the
-	// target. Empty: all was seen.
+	// Err is why the last poll failed, or what it did not or may not see; it
+	// names the target. Empty: all was seen.
 	Err string
 	// Partial says that Err is about a part only.
 	Partial bool

@@ -68,16 +68,16 @@ func (s *Scheduler) store(run context.Context, a *attempt, res Result, failed er
 	defer cancel()
 	t := s.stamp(a.e, a.began)
 	var samples []Sample
-	up, series := 0.0, a.e.series
+	up, series, scope := 0.0, a.e.series, a.e.scope
 	if failed == nil {
 		up = 1
 		samples = stamped(res.Samples, t)
 		var gone []Sample
-		gone, series = a.e.vanished(samples, len(res.Partial) > 0, t)
+		gone, series, scope = a.e.vanished(samples, res, t)
 		samples = append(samples, gone...)
 	}
 	partial := 0.0
-	if failed == nil && len(res.Partial) > 0 {
+	if failed == nil && len(res.Partial)+len(res.Remains) > 0 {
 		partial = 1
 	}
 	samples = append(samples, own(a.t, "up", t, up), own(a.t, PartialMetric, t, partial),
@@ -86,12 +86,12 @@ func (s *Scheduler) store(run context.Context, a *attempt, res Result, failed er
 		a.e.keep(series) // the markers are still to come
 		return fmt.Errorf("store samples of %s: %w", a.t.Name, err)
 	}
-	a.e.series = series
+	a.e.series, a.e.scope = series, scope
 	if a.burst && s.o.Live != nil {
 		s.o.Live(a.t.Name, samples)
 	}
 	if s.o.Observe != nil && failed == nil && len(res.Facts) > 0 {
-		if err := s.o.Observe(ctx, a.t, a.began, res.Facts, len(res.Partial) > 0); err != nil {
+		if err := s.o.Observe(ctx, a.t, a.began, res); err != nil {
 			return fmt.Errorf("store facts of %s: %w", a.t.Name, err)
 		}
 	}
@@ -129,11 +129,17 @@ func stamped(in []Sample, t int64) []Sample {
 
 // vanished returns staleness markers for the series that the last complete
 // polls had and this one lacks, and the series that are left. A partial poll
-// adds series and takes none away.
-func (e *entry) vanished(samples []Sample, partial bool, t int64) (gone []Sample, left seriesSet) {
+// adds series and takes none away. One of another scope than before cannot
+// tell what is gone from what it may not see: it takes none away either, and
+// those that it lacks are no longer followed.
+func (e *entry) vanished(samples []Sample, res Result, t int64) (gone []Sample, left seriesSet, scope string) {
 	now := make(seriesSet, max(len(samples), len(e.series)))
 	for _, smp := range samples {
 		now[smp.Labels.Hash()] = smp.Labels
+	}
+	partial := len(res.Partial) > 0
+	if !partial && res.scope() != e.scope {
+		return nil, now, res.scope()
 	}
 	for h, ls := range e.series {
 		if _, ok := now[h]; ok {
@@ -145,7 +151,7 @@ func (e *entry) vanished(samples []Sample, partial bool, t int64) (gone []Sample
 			gone = append(gone, stale(ls, t))
 		}
 	}
-	return gone, now
+	return gone, now, e.scope
 }
 
 // keep adds series to those that are known.
@@ -161,10 +167,7 @@ func (s *Scheduler) bury(run context.Context, e *entry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(run), storeTimeout)
 	defer cancel()
 	t := s.stamp(e, time.Now())
-	var samples []Sample
-	for _, name := range []string{"up", PartialMetric, "scrape_duration_seconds"} {
-		samples = append(samples, own(e.t, name, t, math.Float64frombits(value.StaleNaN)))
-	}
+	samples := Ended(e.t.Kind, e.t.Name, t)
 	for _, ls := range e.series {
 		samples = append(samples, stale(ls, t))
 	}
@@ -243,9 +246,9 @@ func (e *entry) note(res Result, failed, stored error, took time.Duration) {
 		st.Err = stored.Error()
 	default:
 		st.LastOK = now
-		if len(res.Partial) > 0 {
+		if unseen := res.unseen(); unseen != nil {
 			st.Partial = true
-			st.Err = fmt.Sprintf("poll %s (%s), in part: %v", e.t.Name, e.t.Address, errors.Join(res.Partial...))
+			st.Err = fmt.Sprintf("poll %s (%s), in part: %v", e.t.Name, e.t.Address, unseen)
 		}
 	}
 }
@@ -253,6 +256,16 @@ func (e *entry) note(res Result, failed, stored error, took time.Duration) {
 // own is a sample that the Scheduler itself writes about a target.
 func own(t Target, name string, ms int64, v float64) Sample {
 	return Sample{Labels: labels.FromStrings(model.MetricNameLabel, name, "job", Job(t.Kind), "instance", t.Name), T: ms, V: v}
+}
+
+// Ended are the staleness markers of what a Scheduler itself writes about a
+// target: by them it is gone, and does not just keep silent.
+func Ended(kind, name string, ms int64) []Sample {
+	var out []Sample
+	for _, metric := range []string{"up", PartialMetric, "scrape_duration_seconds"} {
+		out = append(out, own(Target{Kind: kind, Name: name}, metric, ms, math.Float64frombits(value.StaleNaN)))
+	}
+	return out
 }
 
 func stale(ls labels.Labels, ms int64) Sample {

@@ -360,11 +360,11 @@ func TestFactsAreHandedOn(t *testing.T) {
 		var st store
 		seen := map[string]bool{}
 		s := start(t, Options{Sources: map[string]Source{"snmp": src}, Append: st.append,
-			Observe: func(_ context.Context, tg Target, at time.Time, facts []Fact, partial bool) error {
-				if len(facts) != 1 || facts[0].Key != tg.Name || at.IsZero() {
-					t.Errorf("facts %v of %s", facts, tg.Name)
+			Observe: func(_ context.Context, tg Target, at time.Time, res Result) error {
+				if len(res.Facts) != 1 || res.Facts[0].Key != tg.Name || at.IsZero() {
+					t.Errorf("facts %v of %s", res.Facts, tg.Name)
 				}
-				seen[tg.Name] = partial
+				seen[tg.Name] = len(res.Partial) > 0
 				if tg.Name == "half" {
 					return errors.New("inventory is closed")
 				}

@@ -40,7 +40,7 @@ type Options struct {
 	// is called once a poll, for many targets at once.
 	Append func(ctx context.Context, samples []Sample) error
 	// Observe takes the facts of a poll. nil: nobody wants them.
-	Observe func(ctx context.Context, t Target, at time.Time, facts []Fact, partial bool) error
+	Observe func(ctx context.Context, t Target, at time.Time, res Result) error
 	// Live takes the samples of targets that Burst names, besides Append.
 	Live func(target string, samples []Sample)
 	// MaxConcurrent bounds the polls at one time; 0 means 128. It is raised to
@@ -68,8 +68,8 @@ type Scheduler struct {
 	stopped bool
 }
 
-// entry is one target and its schedule. Scheduler.mu guards it; series
-// belongs to the running poll alone.
+// entry is one target and its schedule. Scheduler.mu guards it; series and
+// scope belong to the running poll alone.
 type entry struct {
 	t        Target
 	hash     uint64
@@ -89,6 +89,7 @@ type entry struct {
 	waiters  []chan error // want a poll that starts from now on
 	lastT    int64
 	series   seriesSet
+	scope    string // of the last complete poll
 }
 
 // New returns a Scheduler without targets. It starts nothing.

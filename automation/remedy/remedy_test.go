@@ -1,6 +1,7 @@
 package remedy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,6 +130,7 @@ type loop struct {
 	db       *tsdb.DB
 	state    *state.DB
 	chain    *ledger.Chain
+	told     *ledger.Chain // of the engine, where it is another
 	engine   *alerting.Engine
 	remedies *Remedies
 }
@@ -166,7 +168,7 @@ func (l *loop) start() {
 		{Kind: "host", Key: "web-1", Name: "web-1", Binding: map[string]string{"job": "linux", "instance": "web-1"}}}}); err != nil {
 		l.t.Fatal(err)
 	}
-	l.engine, err = alerting.New(alerting.Options{DB: l.db, State: l.state, Ledger: l.chain, Graph: graph, Log: quiet,
+	l.engine, err = alerting.New(alerting.Options{DB: l.db, State: l.state, Ledger: cmp.Or(l.told, l.chain), Graph: graph, Log: quiet,
 		RuleFiles: []alerting.File{{Name: "rules.yml", Data: []byte(l.rules)}}})
 	if err != nil {
 		l.t.Fatal(err)

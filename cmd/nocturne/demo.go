@@ -133,6 +133,6 @@ func demoConfig(hall *lab.Lab, dir, data, listen string) (Config, error) {
 	c.Credentials = append(c.Credentials, CredentialEntry{Name: "lab-cloud", OpenStack: &OpenStackCredential{
 		AuthURL: cloud.AuthURL, Username: cloud.Username, Password: cloud.Password, Project: cloud.Project, UserDomain: cloud.Domain, ProjectDomain: cloud.Domain,
 	}})
-	c.Targets.OpenStack = []TargetConfig{{Name: "lab-cloud", Site: "lab", Credential: "lab-cloud", Interval: 15 * time.Second}}
+	c.Targets.OpenStack = []TargetConfig{{Name: lab.CloudName, Site: "lab", Credential: "lab-cloud", Interval: 15 * time.Second}}
 	return c, c.validate("the demo's configuration")
 }

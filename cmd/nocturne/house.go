@@ -238,7 +238,7 @@ func (h *house) openCollector() (err error) {
 	if err := h.collector.Set(h.cfg.targets()); err != nil {
 		return fmt.Errorf("targets: %w", err)
 	}
-	return nil
+	return h.buryTargets(context.Background(), h.cfg.targets())
 }
 
 func (h *house) openAlerts() (err error) {

@@ -29,10 +29,13 @@ func (h *house) appendSamples(ctx context.Context, samples []collector.Sample) e
 }
 
 // observeFacts is the collector's way into the inventory.
-func (h *house) observeFacts(ctx context.Context, t collector.Target, at time.Time, facts []collector.Fact, partial bool) error {
-	o := inventory.Observation{Source: collector.Job(t.Kind), Target: t.Name, At: at, Partial: partial, Facts: make([]inventory.Fact, len(facts))}
-	for i, f := range facts {
-		g := inventory.Fact{Kind: f.Kind, Key: f.Key, Name: f.Name, Fields: f.Fields, Binding: f.Binding}
+func (h *house) observeFacts(ctx context.Context, t collector.Target, at time.Time, res collector.Result) error {
+	o := inventory.Observation{
+		Source: collector.Job(t.Kind), Target: t.Name, At: at,
+		Partial: len(res.Partial) > 0, Limited: len(res.Limited) > 0, Facts: make([]inventory.Fact, len(res.Facts)),
+	}
+	for i, f := range res.Facts {
+		g := inventory.Fact{Kind: f.Kind, Key: f.Key, Formerly: f.Formerly, Name: f.Name, Fields: f.Fields, Binding: f.Binding}
 		for _, r := range f.Relations {
 			g.Relations = append(g.Relations, inventory.FactRelation(r))
 		}

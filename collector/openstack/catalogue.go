@@ -12,6 +12,7 @@ var Metrics = []collector.Metric{
 	{Name: "openstack_nova_server_status", Type: model.MetricTypeGauge, Help: "State of the server as a number: 0 is ACTIVE."},
 	{Name: "openstack_nova_total_vms", Type: model.MetricTypeGauge, Help: "Servers that are seen."},
 	{Name: "openstack_nova_agent_state", Type: model.MetricTypeGauge, Help: "1 when the service of Nova is up."},
+	{Name: "openstack_nova_hypervisor_state", Type: model.MetricTypeGauge, Help: "1 when the hypervisor is up."},
 	{Name: "openstack_nova_running_vms", Type: model.MetricTypeGauge, Help: "Servers on the hypervisor."},
 	{Name: "openstack_nova_current_workload", Type: model.MetricTypeGauge, Help: "Servers that the hypervisor builds, moves or deletes."},
 	{Name: "openstack_nova_vcpus_available", Type: model.MetricTypeGauge, Help: "Processors of the hypervisor."},

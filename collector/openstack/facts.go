@@ -2,6 +2,7 @@ package openstack
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 
 	"nocturne/collector"
+	"nocturne/internal/cloudconn"
 )
 
 // compute is the service that runs the servers of a host.
@@ -54,9 +56,13 @@ func (v *seen) cloudFact() collector.Fact {
 	}
 }
 
+// hypervisor is the key of a hypervisor: clouds choose names without asking
+// each other.
+func (v *seen) hypervisor(hostname string) string { return v.target + "/" + hostname }
+
 func (v *seen) hypervisorFact(h hypervisors.Hypervisor) collector.Fact {
 	f := collector.Fact{
-		Kind: "hypervisor", Key: h.HypervisorHostname, Name: h.HypervisorHostname,
+		Kind: "hypervisor", Key: v.hypervisor(h.HypervisorHostname), Formerly: h.HypervisorHostname, Name: h.HypervisorHostname,
 		Binding:   v.binding("hostname", h.HypervisorHostname),
 		Relations: []collector.Relation{{Type: "member-of", Kind: "cloud", Key: v.target}},
 		Fields: filled(map[string]string{
@@ -83,9 +89,11 @@ func (v *seen) instanceFact(s servers.Server, computes map[string]string) collec
 		}),
 	}
 	if s.HypervisorHostname != "" {
-		f.Relations = append(f.Relations, collector.Relation{Type: "runs-on", Kind: "hypervisor", Key: s.HypervisorHostname})
+		f.Relations = append(f.Relations, collector.Relation{Type: "runs-on", Kind: "hypervisor", Key: v.hypervisor(s.HypervisorHostname)})
 	}
-	if s.Host != "" || !v.all {
+	// A list of services that failed once says nothing: the state told before
+	// stays, or an instance on a dead host would look well for one poll.
+	if lost := v.noServices != nil && !errors.Is(v.noServices, cloudconn.ErrForbidden); !lost && (s.Host != "" || !v.all) {
 		f.Fields["host_state"] = cmp.Or(computes[s.Host], "unknown")
 	}
 	return f

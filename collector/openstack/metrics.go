@@ -20,6 +20,11 @@ var serverStatus = map[string]float64{
 	"SHELVED_OFFLOADED": 19, "SOFT_DELETED": 20,
 }
 
+// hypervisorState are the values of openstack_nova_hypervisor_state, which is
+// ours: openstack-exporter has the compute service alone, under the name of its
+// host, and that is often not the hypervisor's.
+var hypervisorState = map[string]float64{"up": 1, "down": 0}
+
 const mebibyte, gibibyte = 1 << 20, 1 << 30
 
 // sample makes a sample of openstack_nova_<name>; kv are further labels.
@@ -75,6 +80,9 @@ func (v *seen) samples() []collector.Sample {
 	}
 	for _, h := range v.hypervisors {
 		of := []string{"hostname", h.HypervisorHostname, "availability_zone", zones[h.Service.Host]}
+		if value, known := hypervisorState[h.State]; known {
+			add("hypervisor_state", value, append(of, "host", h.Service.Host)...)
+		}
 		add("running_vms", float64(h.RunningVMs), of...)
 		add("current_workload", float64(h.CurrentWorkload), of...)
 		add("vcpus_available", float64(h.VCPUs), of...)

@@ -4,15 +4,16 @@
 // The facts are
 //
 //	cloud/<target>            view (all projects, own project), region, microversion
-//	hypervisor/<hostname>     host, type, vcpus, memory_mb, state, status...; runs-on host/<host>
+//	hypervisor/<target>/<hostname>
+//	                          host, type, vcpus, memory_mb, state, status...; runs-on host/<host>
 //	instance/<server's id>    status, project, flavor, addresses, host_state...; runs-on hypervisor/...
 //
 // Nova leaves the servers of a dead compute host ACTIVE: host_state of an
 // instance is the state of nova-compute on its host, up or down, or unknown
 // where the credential may not know.
 //
-// What a credential may not see is named in Result.Partial, so that nothing is
-// taken for gone that was only hidden.
+// What a credential may not see is named in Result.Limited, what failed in
+// Result.Partial, so that nothing is taken for gone that was only hidden.
 package openstack
 
 import (
@@ -93,10 +94,13 @@ func (v *seen) result() (collector.Result, error) {
 		if errors.Is(err, cloudconn.ErrCredential) {
 			return collector.Result{}, err // refused since it was let in
 		}
-		if err == nil || errors.Is(err, cloudconn.ErrForbidden) {
+		switch {
+		case err == nil:
 			answered = true
-		}
-		if err != nil {
+		case errors.Is(err, cloudconn.ErrForbidden):
+			answered = true
+			r.Limited = append(r.Limited, err)
+		default:
 			r.Partial = append(r.Partial, err)
 		}
 	}
@@ -105,7 +109,7 @@ func (v *seen) result() (collector.Result, error) {
 		return r, nil
 	}
 	if v.noServers == nil && !v.all {
-		r.Partial = append(r.Partial, errors.New("partial view: the credential sees the servers of its own project only"))
+		r.Limited = append(r.Limited, errors.New("partial view: the credential sees the servers of its own project only"))
 	}
 	r.Samples = append(r.Samples, v.samples()...)
 	r.Facts = v.facts()

@@ -8,7 +8,7 @@
 // ifIndex may change with each boot. What names things is read more seldom
 // than what counts, and again as soon as the agent restarts, its interface
 // table changes or an interface turns up that is not known yet; facts are part
-// of those polls only.
+// of those polls only, and what they did not see remains unseen until the next.
 package snmp
 
 import (
@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,7 +57,8 @@ type known struct {
 	ifNumber string
 	ifChange string
 	ifaces   map[uint32]*iface
-	narrow   bool // some interfaces have no 64-bit counters
+	narrow   bool    // some interfaces have no 64-bit counters
+	unnamed  []error // what was not seen when names and neighbours were last read
 }
 
 // New returns a Source. credential finds what a target's Credential names.
@@ -129,6 +131,8 @@ func (p *poll) run(ctx context.Context) error {
 	counters := p.readCounters(ctx)
 	if p.stale(counters) {
 		p.identify(ctx)
+	} else {
+		p.res.Remains = p.d.unnamed
 	}
 	p.addCounters(counters)
 	if len(p.res.Samples) == 0 && len(p.res.Facts) == 0 && len(p.res.Partial) > 0 {
@@ -159,8 +163,10 @@ func (p *poll) stale(counters *table) bool {
 
 // identify reads what names interfaces and neighbours, and makes the facts.
 func (p *poll) identify(ctx context.Context) {
+	before := len(p.res.Partial)
 	whole := p.readInterfaces(ctx)
 	neighbours := p.readNeighbours(ctx)
+	p.d.unnamed = slices.Clone(p.res.Partial[before:])
 	if whole {
 		p.d.named = time.Now()
 	}

@@ -12,6 +12,9 @@
 //
 // What a complete observation of a target no longer holds becomes Missing; it
 // is never deleted. A partial observation says nothing about what it lacks.
+// Where several targets of one source see an item, one of them speaks for the
+// source and the others only see it: else it would change with every poll.
+// Series of each of them are the item's.
 //
 // # On disk
 //

@@ -32,6 +32,7 @@ type Graph struct {
 	linked   map[string]struct{} // items with a current connected-to relation
 	unpaired map[string]struct{} // interfaces whose neighbour is not resolved
 	complete map[string]time.Time
+	limited  map[string]bool // seers that see only a part of what there is
 	dirty    map[string]bool // targets whose checkpoint is not written yet
 	rev      uint64
 	changed  chan struct{}
@@ -61,7 +62,7 @@ func load(records *state.Table[record], targets *state.Table[checkpoint]) (*Grap
 		into: map[string]map[string]struct{}{}, seers: map[string]map[string]struct{}{},
 		names: nameIndex{}, series: seriesIndex{},
 		linked: map[string]struct{}{}, unpaired: map[string]struct{}{},
-		complete: map[string]time.Time{}, dirty: map[string]bool{},
+		complete: map[string]time.Time{}, limited: map[string]bool{}, dirty: map[string]bool{},
 		changed: make(chan struct{}),
 	}
 	for rec, err := range targets.All("") {

@@ -99,6 +99,7 @@ type Neighbour struct {
 // Fact is what one source saw of one item.
 type Fact struct {
 	Kind, Key string
+	Formerly  string // the key under which the item stood before, if another
 	Name      string
 	Fields    map[string]string
 	Relations []FactRelation
@@ -118,7 +119,13 @@ type Observation struct {
 	At      time.Time // now when zero
 	Facts   []Fact
 	Partial bool // something was not seen: what is absent may still be there
+	// Limited says that the target shows only a part of what there is. What it
+	// showed before and lacks now is gone; where an item leads to may be hidden.
+	Limited bool
 }
+
+// whole tells whether all that there is would have been seen.
+func (o Observation) whole() bool { return !o.Partial && !o.Limited }
 
 // Link is a connection of two interfaces.
 type Link struct {

@@ -17,6 +17,7 @@ type edit struct {
 	g       *Graph
 	at      time.Time
 	changed map[string]*record
+	gone    []string // renamed: what was known of them is under another ID
 }
 
 func (g *Graph) edit(at time.Time) *edit {
@@ -65,8 +66,16 @@ func (e *edit) commit(ctx context.Context, seen map[string]bool) (created, chang
 			return nil, nil, fmt.Errorf("write %d items of the inventory: %w", len(recs), err)
 		}
 	}
+	for _, id := range e.gone { // what it was is written; after a crash here it is found and removed again
+		if err := g.records.Delete(id, 0); err != nil && !errors.Is(err, state.ErrNotFound) {
+			return nil, nil, fmt.Errorf("remove renamed %s: %w", id, err)
+		}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	for _, id := range e.gone {
+		g.uninstall(id)
+	}
 	had := g.sizes()
 	for i := range recs {
 		g.install(&recs[i].Value, recs[i].Value.LastSeen)
@@ -77,7 +86,7 @@ func (e *edit) commit(ctx context.Context, seen map[string]bool) (created, chang
 			n.lastSeen = e.at
 		}
 	}
-	if len(recs) > 0 {
+	if len(recs)+len(e.gone) > 0 {
 		g.rev++
 		close(g.changed)
 		g.changed = make(chan struct{})
@@ -110,13 +119,21 @@ func (g *Graph) Observe(ctx context.Context, o Observation) error {
 			continue
 		}
 		seen[id] = true
-		if n := g.nodes[id]; n == nil || e.changed[id] != nil || !n.rec.says(o, seer, f) {
+		if f.Formerly != "" {
+			e.rename(o.Source, f.Kind+"/"+f.Formerly, id)
+		}
+		switch n := g.nodes[id]; {
+		case n == nil || e.changed[id] != nil:
+			e.observe(o, seer, id, f)
+		case !g.speaks(n.rec, o, seer, at):
+			e.attend(n, seer, f)
+		case !n.rec.says(o, seer, f):
 			e.observe(o, seer, id, f)
 		}
 	}
 	if !o.Partial && len(faults) == 0 {
 		for id := range g.seers[seer] {
-			if !seen[id] {
+			if !seen[id] && !slices.Contains(e.gone, id) {
 				e.lose(id, seer)
 			}
 		}
@@ -127,7 +144,7 @@ func (g *Graph) Observe(ctx context.Context, o Observation) error {
 	}
 	if !o.Partial {
 		g.mu.Lock()
-		g.complete[seer], g.dirty[seer] = at, true
+		g.complete[seer], g.dirty[seer], g.limited[seer] = at, true, o.Limited
 		g.mu.Unlock()
 	}
 	if err := g.pair(ctx, o, at); err != nil {
@@ -162,7 +179,7 @@ func (e *edit) observe(o Observation, seer, id string, f Fact) {
 			rels = append(rels, Relation{Type: rel.Type, To: to})
 		}
 	}
-	r.relate(o.Source, rels, !o.Partial, e.at)
+	r.relate(o.Source, rels, o.whole(), e.at)
 	if len(f.Binding) > 0 {
 		r.bind(f.Binding, e.at)
 	}
@@ -208,7 +225,7 @@ func (r *record) saysRelations(o Observation, f Fact) bool {
 			return false
 		}
 	}
-	if held != len(f.Relations) && (!o.Partial || len(f.Relations) > 0) {
+	if held != len(f.Relations) && (o.whole() || len(f.Relations) > 0) {
 		return false
 	}
 	for _, want := range f.Relations {
@@ -226,11 +243,7 @@ func (r *record) saysBinding(f Fact) bool {
 	if len(f.Binding) == 0 {
 		return true
 	}
-	if len(r.Bindings) == 0 {
-		return false
-	}
-	last := r.Bindings[len(r.Bindings)-1]
-	return last.Until.IsZero() && maps.Equal(last.Labels, f.Binding)
+	return slices.ContainsFunc(r.Bindings, func(b Binding) bool { return b.Until.IsZero() && maps.Equal(b.Labels, f.Binding) })
 }
 
 // lose notes that a seer no longer sees an item.
@@ -238,6 +251,11 @@ func (e *edit) lose(id, seer string) {
 	r := e.item(id)
 	r.Seers[seer] = false
 	if !r.missing() {
+		for i := range r.Bindings {
+			if b := &r.Bindings[i]; b.Until.IsZero() && b.ofSeer(seer) {
+				b.Until = e.at
+			}
+		}
 		return
 	}
 	r.bind(nil, e.at)

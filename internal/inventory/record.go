@@ -156,7 +156,8 @@ func (r *record) relate(source string, want []Relation, all bool, at time.Time) 
 	r.Relations = forget(r.Relations, func(x Relation) bool { return !x.current() })
 }
 
-// bind makes ls name the item's series from at on; nil ends the binding.
+// bind makes ls name the item's series of its target from at on; nil ends all
+// bindings.
 func (r *record) bind(ls map[string]string, at time.Time) {
 	for i := range r.Bindings {
 		b := &r.Bindings[i]
@@ -165,6 +166,9 @@ func (r *record) bind(ls map[string]string, at time.Time) {
 		}
 		if len(ls) > 0 && maps.Equal(b.Labels, ls) {
 			return
+		}
+		if len(ls) > 0 && !sameTarget(b.Labels, ls) {
+			continue
 		}
 		b.Until = at
 	}

@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// CloudName is the target by which the inventory knows the cloud.
+const CloudName = "lab-cloud"
+
 // Inventory is what a person would have written of the hall, in nocturne's
 // import format: where things stand, what feeds them, which application needs
 // which host. It names no cable: those are to be discovered.
@@ -32,13 +35,13 @@ func (l *Lab) Inventory() []byte {
 	}
 	for _, name := range computeNames {
 		if _, err := l.host(name); err == nil {
-			fmt.Fprintf(&b, "- id: hypervisor/%s\n", name)
+			fmt.Fprintf(&b, "- id: hypervisor/%s/%s\n", CloudName, name)
 		}
 	}
 	b.WriteString("relations:\n")
 	for _, name := range computeNames {
 		if _, err := l.host(name); err == nil {
-			fmt.Fprintf(&b, "- {from: hypervisor/%s, type: runs-on, to: host/%s}\n", name, name)
+			fmt.Fprintf(&b, "- {from: hypervisor/%s/%s, type: runs-on, to: host/%s}\n", CloudName, name, name)
 		}
 	}
 	for _, a := range l.agents {

@@ -158,6 +158,9 @@ func (db *DB) commit(ops []*op) {
 // try plans and commits ops. An op that its own checks refuse gets its error
 // and the others go on; the returned error concerns the whole batch.
 func (db *DB) try(ops []*op) error {
+	if err := db.failure(); err != nil {
+		return err
+	}
 	b := &batch{txn: db.badger.NewTransaction(true), rev: db.rev, tails: map[*tail]logEntry{}}
 	defer b.txn.Discard()
 	for _, o := range ops {
@@ -180,7 +183,7 @@ func (db *DB) try(ops []*op) error {
 	}
 	db.deletions.note(b.txn.ReadTs(), b.deleted)
 	if err := b.txn.Commit(); err != nil {
-		return err
+		return db.fail(err)
 	}
 	db.rev = b.rev
 	for t, e := range b.tails {

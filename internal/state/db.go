@@ -38,6 +38,7 @@ type DB struct {
 	idle    sync.Cond  // signalled when active becomes 0
 	active  int        // calls that use badger now
 	closed  bool
+	failed  error // why nothing is written any more
 	logs    map[string]*tail
 	watches map[string]map[*watch]struct{} // by kind
 
@@ -241,6 +242,9 @@ func (db *DB) maintain(ctx context.Context) error {
 		return err
 	}
 	defer db.leave()
+	if db.failure() != nil {
+		return nil // said when it happened; and this writes too
+	}
 	if db.room.check() != nil {
 		return nil // what merges writes first and frees afterwards
 	}

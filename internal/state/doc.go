@@ -11,7 +11,9 @@
 // What is acknowledged is on disk: a write returns after fsync. One goroutine
 // commits; it takes all the writes that wait into one Badger transaction, so
 // concurrent writers share an fsync. It is also the only writer, so checks
-// made inside the transaction cannot be overtaken.
+// made inside the transaction cannot be overtaken. After a commit that failed
+// nobody knows what of it is on disk: nothing more is written, every write
+// answers [ErrFailed] with the cause, and reading goes on, until a restart.
 //
 // A value is stored as JSON. A secret.Text in it would be stored as its
 // placeholder: seal such values first (package access).

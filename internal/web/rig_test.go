@@ -214,9 +214,9 @@ func (r *rig) collector(o Options, log *slog.Logger) *collector.Scheduler {
 			_, err := o.History.Append(ctx, out)
 			return err
 		},
-		Observe: func(ctx context.Context, t collector.Target, at time.Time, facts []collector.Fact, partial bool) error {
-			seen := inventory.Observation{Source: collector.Job(t.Kind), Target: t.Name, At: at, Partial: partial}
-			for _, f := range facts {
+		Observe: func(ctx context.Context, t collector.Target, at time.Time, res collector.Result) error {
+			seen := inventory.Observation{Source: collector.Job(t.Kind), Target: t.Name, At: at, Partial: len(res.Partial) > 0}
+			for _, f := range res.Facts {
 				g := inventory.Fact{Kind: f.Kind, Key: f.Key, Name: f.Name, Fields: f.Fields, Binding: f.Binding}
 				for _, rel := range f.Relations {
 					g.Relations = append(g.Relations, inventory.FactRelation(rel))

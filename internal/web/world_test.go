@@ -236,8 +236,8 @@ func (e *estate) wire(o *Options, p plan) {
 			_, err := o.History.Append(ctx, out)
 			return err
 		},
-		Observe: func(ctx context.Context, target collector.Target, at time.Time, facts []collector.Fact, partial bool) error {
-			return o.Graph.Observe(ctx, observed(target, at, facts, partial))
+		Observe: func(ctx context.Context, target collector.Target, at time.Time, res collector.Result) error {
+			return o.Graph.Observe(ctx, observed(target, at, res.Facts, len(res.Partial) > 0))
 		},
 	}))
 	if err := o.Collector.Set(p.targets); err != nil {
