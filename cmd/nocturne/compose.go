@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -17,6 +19,8 @@ import (
 	"nocturne/automation/inspection"
 	"nocturne/automation/remedy"
 	"nocturne/collector"
+	"nocturne/internal/inventory"
+	"nocturne/internal/sshconn"
 	"nocturne/internal/web"
 )
 
@@ -28,6 +32,8 @@ type texts struct {
 	remedies    []remedy.Remedy
 	inspections []inspection.Inspection
 	inventory   []textFile
+	known       *sshconn.KnownHosts
+	knownPartly bool // lines of known_hosts were left out
 	faults      []string
 }
 
@@ -76,11 +82,32 @@ func readTexts(c Config) (texts, error) {
 			return err
 		}),
 		load("inventory", c.Inventory, "", func(f textFile) error {
-			t.inventory = append(t.inventory, f)
-			return nil
+			err := inventory.CheckYAML(f.name, f.data)
+			if err == nil {
+				t.inventory = append(t.inventory, f)
+			}
+			return err
 		}),
+		t.readKnownHosts(c.SSH.KnownHosts),
 	)
 	return t, err
+}
+
+// readKnownHosts leaves out the lines that cannot be used.
+func (t *texts) readKnownHosts(file string) (err error) {
+	t.known = sshconn.NewKnownHosts()
+	if file == "" {
+		return nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("ssh.known_hosts: %w", err)
+	}
+	if t.known, err = sshconn.ParseKnownHosts(file, data); err != nil {
+		t.knownPartly = true
+		t.faults = append(t.faults, err.Error())
+	}
+	return nil
 }
 
 // settle leaves out what stands twice and names what leads nowhere.
@@ -91,6 +118,9 @@ func (t *texts) settle() {
 	for _, m := range t.remedies {
 		if !slices.ContainsFunc(t.runbooks, func(r automation.Runbook) bool { return r.Name == m.Runbook }) {
 			t.faults = append(t.faults, fmt.Sprintf("remedy %s: there is no runbook %q; its alerts will escalate", m.Name, m.Runbook))
+		}
+		if !slices.Contains(alerting.AlertNames(t.rules), m.Alert) {
+			t.faults = append(t.faults, fmt.Sprintf("remedy %s: no rule that loaded is named %q, so it answers nothing", m.Name, m.Alert))
 		}
 	}
 }
@@ -149,6 +179,18 @@ func (c *Config) host(name string) (automation.Host, bool) {
 		}
 	}
 	return automation.Host{}, false
+}
+
+// hostOf is the host of an alert whose remedy names none: the one that the alert
+// is about, else the target that its samples came from.
+func (c *Config) hostOf(a alerting.Alert) (string, bool) {
+	item, _ := strings.CutPrefix(a.Item, "host/")
+	for _, name := range []string{item, a.Labels.Get("instance")} {
+		if _, known := c.host(name); known {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 func (c *Config) regions() []automation.Region {

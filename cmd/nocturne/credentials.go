@@ -96,21 +96,9 @@ func credentialOf[T any](vault *access.Vault, kind string) func(name string) (T,
 type hostKeys struct {
 	file  *sshconn.KnownHosts
 	table *state.Table[string]
-}
-
-func openHostKeys(db *state.DB, file string) (*hostKeys, error) {
-	k := &hostKeys{file: sshconn.NewKnownHosts(), table: state.NewTable[string](db, "hostkey", 1)}
-	if file == "" {
-		return k, nil
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("ssh.known_hosts: %w", err)
-	}
-	if k.file, err = sshconn.ParseKnownHosts(file, data); err != nil {
-		return nil, fmt.Errorf("ssh.known_hosts: %w", err)
-	}
-	return k, nil
+	// partly says that lines of the file could not be used. Any of them may have
+	// been of a host that shows its key for the first time: none is believed then.
+	partly bool
 }
 
 // Lookup returns the file's key, else the one pinned at first contact.
@@ -123,11 +111,17 @@ func (k *hostKeys) Lookup(addr string) (ssh.PublicKey, bool) {
 		return nil, false
 	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
-	return key, err == nil
+	return key, err == nil && !k.file.Revoked(key)
 }
 
 // Pin keeps an address' first key; another one later is refused.
 func (k *hostKeys) Pin(addr string, key ssh.PublicKey) error {
+	switch {
+	case k.partly:
+		return fmt.Errorf("pin host key of %s: ssh.known_hosts has lines that cannot be used, and one of them may be of this host", addr)
+	case k.file.Revoked(key):
+		return fmt.Errorf("pin host key of %s: ssh.known_hosts revokes it", addr)
+	}
 	if _, err := k.table.Put(addr, string(ssh.MarshalAuthorizedKey(key)), 0); err != nil {
 		return fmt.Errorf("pin host key of %s: %w", addr, err)
 	}
