@@ -80,6 +80,19 @@ func ParseRules(files []File) error {
 	return errors.Join(asErrors(faults)...)
 }
 
+// AlertNames lists the alerts that the sound rules of the files raise.
+func AlertNames(files []File) (names []string) {
+	groups, _ := parse(files)
+	for _, g := range groups {
+		for _, r := range g.rules {
+			if !r.record {
+				names = append(names, r.name)
+			}
+		}
+	}
+	return names
+}
+
 func asErrors(faults []*RuleError) []error {
 	errs := make([]error, len(faults))
 	for i, f := range faults {

@@ -10,7 +10,9 @@
 // before the command leaves: what is interrupted earlier is simply tried again,
 // what is interrupted at or after it, without an exit status, is unknown. An
 // unknown step is run again only when the runbook declares it idempotent, or
-// when its probe, a command that only looks, says that it took no effect.
+// when its probe, a command that only looks, says that it took no effect. Such
+// a step is sent inside a fence: a mark on the host by which the probe waits
+// for a command that still runs, and keeps one from beginning late.
 //
 // Records decide. The queue is a hint of what could be done next and may
 // deliver twice; every write of a task's record is a compare-and-swap that

@@ -28,7 +28,7 @@ type StepEvidence struct {
 	Phase        string `json:"phase"`
 	Token        string `json:"token,omitempty"`
 	Attempt      int    `json:"attempt"`
-	Command      string `json:"command,omitempty"` // as it goes to the host's shell
+	Command      string `json:"command,omitempty"` // with its parameters, without its fence
 	Exit         *int   `json:"exit,omitempty"`
 	Err          string `json:"err,omitempty"`
 	OutputBytes  int64  `json:"outputBytes,omitempty"`

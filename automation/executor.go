@@ -60,6 +60,7 @@ type Executor struct {
 	mu       sync.Mutex // guards below
 	epoch    uint64     // 0 until Run
 	live     map[string]*liveJob
+	owed     []string // jobs taken that ledger or queue do not know yet
 	runbooks map[string]Runbook
 }
 
@@ -174,6 +175,7 @@ func (x *Executor) loop(stop, working context.Context, wg *sync.WaitGroup) error
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for stop.Err() == nil {
+		x.settleDebts(stop)
 		if err := x.claim(stop); err != nil && stop.Err() == nil {
 			x.log.Error("cannot claim from the queue", "err", err)
 		}

@@ -284,6 +284,53 @@ func TestSubmitIsIdempotent(t *testing.T) {
 	}
 }
 
+// deafQueue takes nothing for a while.
+type deafQueue struct {
+	automation.Queue
+	deaf atomic.Int32 // this many calls fail
+}
+
+func (q *deafQueue) Enqueue(ctx context.Context, entries ...automation.Entry) error {
+	if q.deaf.Add(-1) >= 0 {
+		return errors.New("no space left on device")
+	}
+	return q.Queue.Enqueue(ctx, entries...)
+}
+
+// TestStoredJobIsTaken: once the record is stored the job is taken, and runs
+// without a restart, though the queue could not be told at first.
+func TestStoredJobIsTaken(t *testing.T) {
+	db := openState(t, t.TempDir())
+	defer db.Close()
+	o := options(t, db, &fakeRunner{journal: &journal{}}, twoSteps)
+	q := &deafQueue{Queue: o.Queue}
+	o.Queue = q
+	x, stop := started(t, o)
+	defer stop()
+	submit(t, x, automation.Spec{ID: "before", Runbook: "two", Parameters: map[string]string{"unit": "a"}, Hosts: []string{"h1"}})
+	await(t, x, "before") // the executor is there
+	q.deaf.Store(2)
+	j, err := x.Submit(t.Context(), automation.Spec{ID: "a", Runbook: "two", Parameters: map[string]string{"unit": "a"}, Hosts: []string{"h1"}})
+	if err != nil || j.ID != "a" {
+		t.Fatalf("%+v, %v", j, err)
+	}
+	if j := await(t, x, "a"); j.Phase != automation.JobSucceeded {
+		t.Errorf("job %s: %s", j.Phase, j.Reason)
+	}
+	queued := 0
+	for e, err := range o.Ledger.Subject(automation.Subject("a")) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Action == "job.queued" {
+			queued++
+		}
+	}
+	if queued != 1 {
+		t.Errorf("the ledger has it queued %d times", queued)
+	}
+}
+
 func TestConcludeAndCancel(t *testing.T) {
 	db := openState(t, t.TempDir())
 	defer db.Close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,7 +56,17 @@ type fakeRunner struct {
 	act     func(ctx context.Context, host, cmd string, out io.Writer) (int, error)
 }
 
+// bare takes the fence off a command: what a shell would be told to eval.
+func bare(cmd string) string {
+	_, rest, fenced := strings.Cut(cmd, "eval '")
+	if !fenced {
+		return cmd
+	}
+	return strings.ReplaceAll(rest[:strings.LastIndex(rest, "'")], `'\''`, "'")
+}
+
 func (r *fakeRunner) Run(ctx context.Context, h automation.Host, _, cmd string, o automation.RunOptions) (int, error) {
+	cmd = bare(cmd)
 	if r.connect != nil {
 		if err := r.connect(ctx, h.Name, cmd); err != nil {
 			return 0, err

@@ -88,6 +88,7 @@ type StepState struct {
 	Connects    int         `json:"connects"`        // how often connecting was begun
 	Exit        int         `json:"exit"`            // meaningful in ok and failed, when Err is empty
 	Started     time.Time   `json:"started,omitzero"`
+	Sent        time.Time   `json:"sent,omitzero"` // when the command was last sent
 	Ended       time.Time   `json:"ended,omitzero"`
 	Err         string      `json:"err,omitempty"`
 	OutputBytes int64       `json:"outputBytes"`
@@ -127,7 +128,9 @@ type RunOptions struct {
 // An error may have the method Sent() bool: false says for certain that the
 // command did not leave. It is believed only while BeforeSend was not called.
 // It may have the method Retryable() bool: true says that trying to connect
-// once more makes sense.
+// once more makes sense. It may have the method Reach() (answered, tried bool):
+// whether the host answered, though not as wished, and whether it was tried at
+// all; without it the host was tried and did not answer.
 type Runner interface {
 	Run(ctx context.Context, h Host, region, cmd string, o RunOptions) (exit int, err error)
 }

@@ -183,17 +183,22 @@ func (x *Executor) evidence(id string) (map[string]bool, error) {
 // mendJob writes the entries of a job that was stored while its evidence was
 // not: the end came between the two.
 func (x *Executor) mendJob(j jobRecord, known map[string]bool) error {
-	if !known[evidenceKey("job."+JobQueued, "", "", 0)] {
-		queued := j
-		queued.Phase, queued.Reason = JobQueued, ""
-		if err := x.announce(queued); err != nil {
-			return err
-		}
+	if err := x.announceOnce(j, known); err != nil {
+		return err
 	}
 	if j.Phase != JobQueued && !known[evidenceKey("job."+j.Phase, "", "", 0)] {
 		return x.noteJob(j, "system")
 	}
 	return nil
+}
+
+// announceOnce announces a job as it was submitted, unless that is known.
+func (x *Executor) announceOnce(j jobRecord, known map[string]bool) error {
+	if known[evidenceKey("job."+JobQueued, "", "", 0)] {
+		return nil
+	}
+	j.Phase, j.Reason = JobQueued, ""
+	return x.announce(j)
 }
 
 func (x *Executor) mendSteps(j jobRecord, host string, t taskRecord, known map[string]bool) error {

@@ -52,9 +52,14 @@ type Step struct {
 	Idempotent bool `json:"idempotent,omitempty"`
 	// Probe is a command that only looks; exit status 0 says that the step took
 	// effect, 1 to 125 that it did not and never will: the step is then run
-	// again. While the command may still be at work, as behind a timeout, it must
-	// wait, or exit with 126, which leaves the step unknown. It is asked when a
-	// step's outcome is unknown, and may be run any number of times.
+	// again. It is asked when a step's outcome is unknown, and may be run any
+	// number of times; not while the command's processes are at work, see fence.
+	// What a command leaves behind in a session of its own (setsid, a service
+	// that still starts) is the probe's to know: exit status 126 says that it may
+	// be at work, and the probe is asked again until twice the step's timeout has
+	// passed since the command was sent. Then the step is unknown.
+	// A host must be able to hold a mark in the user's home, or in /var/tmp where
+	// there is none: else a step with a probe ends with status 125 and is not run.
 	Probe string `json:"probe,omitempty"`
 }
 

@@ -104,11 +104,12 @@ func (x *Executor) run(stop, working context.Context, le *lease, cmd string, o R
 			return mark()
 		})
 	}
-	exit, err := 0, x.openings.Wait(ctx)
+	exit, err, tried := 0, x.openings.Wait(ctx), false
 	if err == nil {
 		timed, end := context.WithTimeout(ctx, o.Timeout+overrun)
 		exit, err = x.o.Runner.Run(timed, h, region, cmd, o)
 		end()
+		tried = true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,11 +117,25 @@ func (x *Executor) run(stop, working context.Context, le *lease, cmd string, o R
 	if r.breach = err == nil && !s.announced; r.breach {
 		r.err = errors.New("the command was run without being announced")
 	}
-	if !r.announced && r.refused == nil && x.slots.connected(region, false) {
-		x.log.Warn("region cannot be reached, it shrinks to probes", "region", region, "err", r.err)
-		metrics.GetOrCreateCounter(`nocturne_automation_breaker_opened_total{region=` + strconv.Quote(region) + `}`).Inc()
+	if tried && !r.announced && r.refused == nil {
+		x.reached(region, r.err)
 	}
 	return r
+}
+
+// reached tells a region's breaker what an attempt to connect says of it. A
+// host that refuses the login has been reached; a missing credential, or our own
+// bounds, say nothing.
+func (x *Executor) reached(region string, err error) {
+	answered, tried := false, true
+	var r interface{ Reach() (answered, tried bool) }
+	if errors.As(err, &r) {
+		answered, tried = r.Reach()
+	}
+	if tried && x.slots.connected(region, answered) {
+		x.log.Warn("region cannot be reached, it shrinks to probes", "region", region, "err", err)
+		metrics.GetOrCreateCounter(`nocturne_automation_breaker_opened_total{region=` + strconv.Quote(region) + `}`).Inc()
+	}
 }
 
 // mayHaveRun tells whether the command can have left the house.
@@ -151,7 +166,7 @@ func (x *Executor) step(stop, working context.Context, le *lease, i int) (again 
 	if err := at(func(s *StepState) { s.Phase = StepConnecting; s.Connects++ }); err != nil {
 		return time.Time{}, err
 	}
-	cmd, err := Render(step.Shell, le.job.rec.Values)
+	cmd, err := le.command(i)
 	if err != nil {
 		return time.Time{}, at(func(s *StepState) { s.end(StepFailed, err.Error()) })
 	}
@@ -159,7 +174,7 @@ func (x *Executor) step(stop, working context.Context, le *lease, i int) (again 
 	began := time.Now()
 	r := x.run(stop, working, le, cmd, RunOptions{Output: out, Timeout: step.Timeout}, func() error {
 		return at(func(s *StepState) {
-			s.Phase, s.Err = StepSent, ""
+			s.Phase, s.Err, s.Sent = StepSent, "", time.Now().UTC()
 			s.Attempts++
 		})
 	})
@@ -173,6 +188,7 @@ func (x *Executor) step(stop, working context.Context, le *lease, i int) (again 
 		return time.Time{}, at(func(s *StepState) {
 			if !r.durable { // sent without being announced
 				s.Attempts++
+				s.Sent = time.Now().UTC()
 			}
 			printed(s)
 			s.lost(step, r.err.Error(), time.Now().UTC())
@@ -237,7 +253,7 @@ func (x *Executor) probe(stop, working context.Context, le *lease, i int) (again
 			s.end(StepUnknown, s.Err+"; the probe does not say: "+why)
 		})
 	}
-	cmd, err := Render(step.Probe, le.job.rec.Values)
+	cmd, err := le.question(i)
 	if err != nil {
 		return time.Time{}, undecided(err.Error())
 	}
@@ -255,10 +271,33 @@ func (x *Executor) probe(stop, working context.Context, le *lease, i int) (again
 		return time.Now().Add(x.o.RetryAfter), at(func(_ *StepState, p *ProbeState) { p.Phase, p.Err = StepReady, r.err.Error() })
 	case r.err != nil:
 		return time.Time{}, undecided(r.err.Error())
+	case r.exit == undecidedExit && time.Now().Before(le.task.Steps[i].askUntil(step)):
+		return le.task.Steps[i].askAgain(step, x.o.RetryAfter), at(func(_ *StepState, p *ProbeState) {
+			p.Phase, p.Err, p.Tries = StepReady, "the command may still be at work", 0
+		})
 	case r.exit >= 126: // not found, not executable, killed
 		return time.Time{}, undecided(fmt.Sprintf("it ended with status %d", r.exit))
 	}
 	return time.Time{}, at(func(s *StepState, p *ProbeState) { s.probed(p, r.exit) })
+}
+
+// askUntil is how long a probe is asked that says that the command may still be
+// at work: as long again as the command may take. Nothing on the host need end
+// it when its time is over.
+func (s *StepState) askUntil(step Step) time.Time {
+	if s.Sent.IsZero() {
+		return time.Time{}
+	}
+	return s.Sent.Add(2 * step.Timeout)
+}
+
+// askAgain is when a probe is asked next: ever later, and once at the end.
+func (s *StepState) askAgain(step Step, least time.Duration) time.Time {
+	next := time.Now().Add(min(max(time.Since(s.Sent)/8, least), time.Minute))
+	if until := s.askUntil(step); next.After(until) {
+		return until
+	}
+	return next
 }
 
 // probed decides a step by its probe's exit status.

@@ -45,13 +45,50 @@ func (x *Executor) Submit(ctx context.Context, s Spec) (Job, error) {
 		return Job{}, err
 	}
 	metrics.GetOrCreateCounter(`nocturne_automation_jobs_submitted_total`).Inc()
-	if err := x.announce(j); err != nil {
-		return Job{}, err
-	}
-	if err := x.hint(ctx, j); err != nil {
-		return Job{}, err
+	// The record decides: from here on the job is taken, and what fails behind
+	// it is made good by the executor rather than told as a refusal.
+	if err := errors.Join(x.announce(j), x.hint(ctx, j)); err != nil {
+		x.log.Error("job is taken, but not yet told to ledger and queue", "job", s.ID, "err", err)
+		x.owe(s.ID)
 	}
 	return x.Job(s.ID)
+}
+
+// owe notes a job that ledger or queue do not know yet.
+func (x *Executor) owe(id string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.owed = append(x.owed, id)
+}
+
+// settleDebts tells ledger and queue of the jobs that they do not know yet.
+func (x *Executor) settleDebts(ctx context.Context) {
+	x.mu.Lock()
+	owed := x.owed
+	x.owed = nil
+	x.mu.Unlock()
+	for _, id := range owed {
+		if err := x.tell(ctx, id); err != nil {
+			x.log.Error("job is still not told to ledger and queue", "job", id, "err", err)
+			x.owe(id)
+		}
+	}
+}
+
+func (x *Executor) tell(ctx context.Context, id string) error {
+	j, err := x.rec.job(id)
+	if err != nil {
+		return err
+	}
+	known, err := x.evidence(id)
+	if err != nil {
+		return err
+	}
+	if err := x.announceOnce(j, known); err != nil {
+		return err
+	}
+	_, err = x.resubmitted(ctx, j)
+	return err
 }
 
 // store writes a new job. The mark comes first: a job without it would not be
@@ -121,9 +158,8 @@ func (x *Executor) hint(ctx context.Context, j jobRecord) error {
 	return nil
 }
 
-// resubmitted answers with the job that has the ID. Whoever submits again may
-// do so because the first time ended in an error behind the record, so the
-// queue is told again.
+// resubmitted answers with the job that has the ID, and tells the queue again:
+// the first time may have ended between the record and the queue.
 func (x *Executor) resubmitted(ctx context.Context, j jobRecord) (Job, error) {
 	if j.Phase == JobQueued {
 		if err := x.hint(ctx, j); err != nil {

@@ -278,7 +278,7 @@ func run() jobs.Run {
 }
 
 func runForm() jobs.Form {
-	return jobs.Form{Page: page("Restart a service", "/jobs/new"), Runbook: "restart-service", Heading: "Restart a service", Text: "Restarts one systemd unit and shows its state before and after.", Fault: "Choose at least one host.",
+	return jobs.Form{Page: page("Restart a service", "/jobs/new"), Key: "OF7Z2QK6A5N3X", Runbook: "restart-service", Heading: "Restart a service", Text: "Restarts one systemd unit and shows its state before and after.", Fault: "Choose at least one host.",
 		Parameters: []ui.Field{{Name: "unit", Label: "unit", Hint: "systemd unit, such as nginx.service", Required: true, Pattern: `[a-z0-9@._\-]+`, Error: "shop web: must match the pattern"}},
 		Hosts:      []ui.Option{{Value: "web-01", Label: "web-01", State: ui.OK, Hint: "north"}, {Value: "web-03", Label: "web-03", State: ui.Critical, Hint: "north", Selected: true}, {Value: "db-01", Label: "db-01", State: ui.Unknown, Hint: "south"}},
 		Steps:      []jobs.FormStep{{Name: "show the state", Shell: "systemctl status --no-pager {{ .unit }}", Timeout: 10 * time.Second, Idempotent: true}, {Name: "restart", Shell: "systemctl restart {{ .unit }}", Timeout: 30 * time.Second}}}

@@ -30,7 +30,7 @@
 // A job whose steps are all ok is verifying. Then the alert's target is polled
 // afresh and the alert's own rule evaluated, until it is false on samples newer
 // than the last step, or verify_within has passed since that step by the wall
-// clock, restarts included. There is at least one attempt. A job that failed,
+// clock, restarts included. There is at least one whole attempt. A job that failed,
 // whose outcome is unknown, or that proves nothing is escalated and never
 // repeated.
 //

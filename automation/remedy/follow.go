@@ -51,8 +51,23 @@ func (m *Remedies) carry(ctx context.Context, c *Case) error {
 	return m.close(ctx, c.after(j))
 }
 
-// submit notes what is about to be done, and asks for the job.
+// submit notes what is about to be done, and asks for the job. What was planned
+// may have become unwanted while the program was down or the queue full; once
+// there is a job it is carried on.
 func (m *Remedies) submit(ctx context.Context, c *Case) error {
+	if _, err := m.o.Jobs.Job(c.Spec.ID); errors.Is(err, automation.ErrNoJob) {
+		a, err := m.o.Alerts.Episode(c.Episode)
+		if err != nil {
+			return err
+		}
+		if why := m.unwanted(a, time.Now()); why != "" {
+			*c = c.end(Skipped, why, time.Now())
+			c.Spec.ID = "" // there is no such job
+			return m.close(ctx, *c)
+		}
+	} else if err != nil {
+		return err
+	}
 	if err := m.note(*c, "remedy.planned"); err != nil {
 		return err
 	}
@@ -113,8 +128,10 @@ func (m *Remedies) prove(ctx context.Context, c Case, j automation.Job) (automat
 		since = now // the clock was set back meanwhile
 	}
 	deadline := since.Add(c.Within)
-	for {
-		v, err := m.attempt(ctx, c, since, deadline)
+	// A restart may come here when the time is over: the one attempt that is left
+	// is a whole one, for a host that needs a second to answer.
+	for limit := attemptLimit; ; limit = max(min(time.Until(deadline), attemptLimit), attemptPause) {
+		v, err := m.attempt(ctx, c, since, limit)
 		if ctx.Err() != nil {
 			return j, ctx.Err()
 		}
@@ -143,8 +160,7 @@ func unproved(v alerting.Verdict, err error) string {
 
 // attempt polls the target and evaluates. A poll that fails is no verdict on
 // the alert, yet the evaluation is still asked: somebody else may have polled.
-func (m *Remedies) attempt(ctx context.Context, c Case, since, deadline time.Time) (alerting.Verdict, error) {
-	limit := max(min(time.Until(deadline), attemptLimit), attemptPause)
+func (m *Remedies) attempt(ctx context.Context, c Case, since time.Time, limit time.Duration) (alerting.Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	polled := m.o.Poll(ctx, c.Target)

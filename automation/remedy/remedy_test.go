@@ -56,12 +56,16 @@ type jobs struct {
 	submitted int // calls, also those that find the job there
 	ran       []string
 	invalid   error
+	busy      bool // too many tasks wait
 }
 
 func (x *jobs) Submit(_ context.Context, s automation.Spec) (automation.Job, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.submitted++
+	if x.busy {
+		return automation.Job{}, automation.ErrBusy
+	}
 	if x.invalid != nil {
 		return automation.Job{}, fmt.Errorf("%w: %w", automation.ErrInvalid, x.invalid)
 	}
@@ -122,8 +126,9 @@ type loop struct {
 	text   string // of the remedies
 	rules  string
 	jobs   *jobs
-	active bool // the service's state
-	silent bool // the host does not answer
+	active bool          // the service's state
+	silent bool          // the host does not answer
+	slow   time.Duration // before the host answers
 	polls  int
 	labels []string
 
@@ -192,6 +197,11 @@ func (l *loop) stop() {
 // poll stores what the service's state is.
 func (l *loop) poll(ctx context.Context, target string) error {
 	l.polls++
+	select {
+	case <-time.After(l.slow):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if l.silent {
 		_, err := l.db.Append(ctx, []tsdb.Sample{{Labels: upOf(target), T: time.Now().UnixMilli(), V: 0}})
 		return errors.Join(fmt.Errorf("%s does not answer", target), err)

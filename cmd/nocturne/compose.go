@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -19,6 +20,7 @@ import (
 	"nocturne/automation/remedy"
 	"nocturne/collector"
 	"nocturne/collector/self"
+	"nocturne/internal/inventory"
 	"nocturne/internal/web"
 )
 
@@ -30,6 +32,7 @@ type texts struct {
 	remedies    []remedy.Remedy
 	inspections []inspection.Inspection
 	inventory   []textFile
+	known       *knownHosts
 	faults      []string
 
 	files map[string]sum // by field and name
@@ -92,11 +95,23 @@ func readTexts(c Config) (texts, error) {
 			return err
 		}),
 		load("inventory", c.Inventory, "", func(f textFile) error {
-			t.inventory = append(t.inventory, f)
-			return nil
+			err := inventory.CheckYAML(f.name, f.data)
+			if err == nil {
+				t.inventory = append(t.inventory, f)
+			}
+			return err
 		}),
+		t.readKnownHosts(c.SSH.KnownHosts),
 	)
 	return t, err
+}
+
+// readKnownHosts names the lines that cannot be used as a fault.
+func (t *texts) readKnownHosts(file string) (err error) {
+	if t.known, err = readKnownHosts(file); err == nil && t.known.fault != nil {
+		t.faults = append(t.faults, t.known.fault.Error())
+	}
+	return err
 }
 
 // settle leaves out what stands twice and names what leads nowhere.
@@ -107,6 +122,9 @@ func (t *texts) settle() {
 	for _, m := range t.remedies {
 		if !slices.ContainsFunc(t.runbooks, func(r automation.Runbook) bool { return r.Name == m.Runbook }) {
 			t.faults = append(t.faults, fmt.Sprintf("remedy %s: there is no runbook %q; its alerts will escalate", m.Name, m.Runbook))
+		}
+		if !slices.Contains(alerting.AlertNames(t.rules), m.Alert) {
+			t.faults = append(t.faults, fmt.Sprintf("remedy %s: no rule that loaded is named %q, so it answers nothing", m.Name, m.Alert))
 		}
 	}
 }
@@ -168,6 +186,18 @@ func (c *Config) host(name string) (automation.Host, bool) {
 		}
 	}
 	return automation.Host{}, false
+}
+
+// hostOf is the host of an alert whose remedy names none: the one that the alert
+// is about, else the target that its samples came from.
+func (c *Config) hostOf(a alerting.Alert) (string, bool) {
+	item, _ := strings.CutPrefix(a.Item, "host/")
+	for _, name := range []string{item, a.Labels.Get("instance")} {
+		if _, known := c.host(name); known {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 func (c *Config) regions() []automation.Region {

@@ -136,6 +136,17 @@ func TestCheck(t *testing.T) {
 	two := "name: x\nsteps:\n- {name: s, shell: 'true'}\n"
 	f("automation: {runbooks: [b.yaml, c.yaml]}\n", map[string]string{"b.yaml": two, "c.yaml": two}, false, "runbook x stands in two files")
 	f("automation: {remedies: [m.yaml]}\n", map[string]string{"m.yaml": "remedies:\n- {name: x, alert: A, runbook: gone, host: h}\n"}, false, `there is no runbook "gone"`)
+	m := func(alert string) map[string]string {
+		return map[string]string{"m.yaml": "remedies:\n- {name: x, alert: " + alert + ", runbook: restart-service, parameters: {service: s}}\n"}
+	}
+	f("automation: {remedies: [m.yaml]}\n", m("ServiceFailed"), true)
+	f("automation: {remedies: [m.yaml]}\n", m("ServiceFialed"), false, "remedy x", `"ServiceFialed"`)
+	f("inventory: [i.yaml]\n", map[string]string{"i.yaml": "sites:\n- name: lab\n  colour: red\n"}, false, "i.yaml:3", "sites[0].colour")
+	f("inventory: [i.yaml]\n", map[string]string{"i.yaml": "applications:\n- {name: shop, depends_on: [host/discovered-later]}\n"}, true)
+	const key = " ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0C+Bd5fMvTCNz7yAcJNDSBEVSoEBpnZpBbzKzbPMfr\n"
+	f("ssh: {known_hosts: kh}\n", map[string]string{"kh": "web-1" + key + "@cert-authority *.example" + key + "web-2 nonsense\n"}, false, "kh:2: the marker @cert-authority", "kh:3: ")
+	f("ssh: {known_hosts: kh}\n", map[string]string{"kh": "web-1" + key}, true)
+	f("ssh: {known_hosts: gone}\n", nil, false, "ssh.known_hosts", "gone")
 	f("inspections: [i.yaml]\n", map[string]string{"i.yaml": "inspections:\n- name: x\n  schedule: now and then\n"}, false, "i.yaml", "schedule")
 }
 

@@ -106,16 +106,24 @@ type hostKeys struct {
 type knownHosts struct {
 	*sshconn.KnownHosts
 	sum sum
+	// fault names the lines that could not be used. Any of them may have been of
+	// a host that shows its key for the first time: none is believed then.
+	fault error
 }
 
 func openHostKeys(db *state.DB, file string) (*hostKeys, error) {
-	k := &hostKeys{table: state.NewTable[string](db, "hostkey", 1)}
 	known, err := readKnownHosts(file)
-	k.file.Store(known)
-	return k, err
+	return newHostKeys(db, known), err
 }
 
-// readKnownHosts reads the file; none knows nobody.
+func newHostKeys(db *state.DB, known *knownHosts) *hostKeys {
+	k := &hostKeys{table: state.NewTable[string](db, "hostkey", 1)}
+	k.file.Store(known)
+	return k
+}
+
+// readKnownHosts reads the file and leaves out the lines that cannot be used;
+// no file knows nobody.
 func readKnownHosts(file string) (*knownHosts, error) {
 	if file == "" {
 		return &knownHosts{KnownHosts: sshconn.NewKnownHosts()}, nil
@@ -124,11 +132,9 @@ func readKnownHosts(file string) (*knownHosts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ssh.known_hosts: %w", err)
 	}
-	known, err := sshconn.ParseKnownHosts(file, data)
-	if err != nil {
-		return nil, fmt.Errorf("ssh.known_hosts: %w", err)
-	}
-	return &knownHosts{known, sha256.Sum256(data)}, nil
+	k := &knownHosts{sum: sha256.Sum256(data)}
+	k.KnownHosts, k.fault = sshconn.ParseKnownHosts(file, data)
+	return k, nil
 }
 
 // Lookup returns the file's key, else the one pinned at first contact.
@@ -141,11 +147,17 @@ func (k *hostKeys) Lookup(addr string) (ssh.PublicKey, bool) {
 		return nil, false
 	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
-	return key, err == nil
+	return key, err == nil && !k.file.Load().Revoked(key)
 }
 
 // Pin keeps an address' first key; another one later is refused.
 func (k *hostKeys) Pin(addr string, key ssh.PublicKey) error {
+	switch file := k.file.Load(); {
+	case file.fault != nil:
+		return fmt.Errorf("pin host key of %s: ssh.known_hosts has lines that cannot be used, and one of them may be of this host", addr)
+	case file.Revoked(key):
+		return fmt.Errorf("pin host key of %s: ssh.known_hosts revokes it", addr)
+	}
 	if _, err := k.table.Put(addr, string(ssh.MarshalAuthorizedKey(key)), 0); err != nil {
 		return fmt.Errorf("pin host key of %s: %w", addr, err)
 	}

@@ -32,6 +32,7 @@ import (
 	"nocturne/internal/snmpconn"
 	"nocturne/internal/sshconn"
 	"nocturne/internal/state"
+	"nocturne/internal/strictyaml"
 	"nocturne/internal/web"
 	"nocturne/tsdb"
 	"nocturne/tsdb/forward"
@@ -102,7 +103,7 @@ func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
 		return nil, err
 	}
 	for _, f := range h.texts.faults {
-		h.log.Error("a file was left out", "component", "nocturne", "err", f)
+		h.tellFault(f)
 	}
 	h.clock = h.watchClock()
 	for _, step := range []func() error{h.openStores, h.openPeople, h.openForward, h.openConns, h.openCollector, h.openAlerts, h.openJobs, h.importInventory, h.openBackup} {
@@ -190,10 +191,7 @@ func (h *house) openPeople() (err error) {
 }
 
 func (h *house) openConns() (err error) {
-	h.keys, err = openHostKeys(h.state, h.cfg.SSH.KnownHosts)
-	if err != nil {
-		return err
-	}
+	h.keys = newHostKeys(h.state, h.texts.known)
 	vault := h.access.Vault()
 	h.ssh, err = sshconn.New(sshconn.Options{
 		Credential: credentialOf[sshconn.Credential](vault, "ssh"), HostKeys: h.keys, Log: h.log,
@@ -270,7 +268,7 @@ func (h *house) openJobs() (err error) {
 	}
 	h.remedies, err = remedy.New(remedy.Options{
 		Alerts: h.alerts, Jobs: h.jobs, State: h.state, Ledger: h.ledger, Remedies: h.texts.remedies,
-		Poll: h.collector.PollNow, Log: h.log,
+		Poll: h.collector.PollNow, HostOf: h.cfg.hostOf, Log: h.log,
 	})
 	if err != nil {
 		return fmt.Errorf("wire remedies: %w", err)
@@ -283,13 +281,22 @@ func (h *house) openJobs() (err error) {
 	return nil
 }
 
+// importInventory leaves a faulty file out: of what it names nothing changes.
 func (h *house) importInventory() error {
 	for _, f := range h.texts.inventory {
-		if _, err := h.graph.ImportYAML(context.Background(), f.name, f.data, "system"); err != nil {
+		_, err := h.graph.ImportYAML(context.Background(), f.name, f.data, "system")
+		if _, faulty := errors.AsType[*strictyaml.Fault](err); faulty {
+			h.texts.faults = append(h.texts.faults, err.Error())
+			h.tellFault(err.Error())
+		} else if err != nil {
 			return fmt.Errorf("import inventory: %w", err)
 		}
 	}
 	return nil
+}
+
+func (h *house) tellFault(fault string) {
+	h.log.Error("a file, or a part of one, was left out", "component", "nocturne", "err", fault)
 }
 
 func (h *house) openWeb(lab bool) (err error) {

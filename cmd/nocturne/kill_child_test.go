@@ -91,8 +91,46 @@ func writeChildConfig(t *testing.T, l *lab.Lab, dir, hook string) {
 	cfg.Alerting.Interval, cfg.Alerting.Rules = time.Second, []string{ruleFile}
 	cfg.Alerting.Webhooks = []WebhookConfig{{Name: "noc", URL: secret.Text(hook)}}
 	cfg.Automation.Regions[0].Slots = 1
+	cfg.Automation.Runbooks, cfg.Automation.Remedies = killRunbooks(t, dir)
 	cfg.Targets.OpenStack = nil
 	writeHallConfig(t, cfg, filepath.Join(dir, "nocturne.yaml"))
+}
+
+// repeats names the runbook by which a unit's restart may be sent again; a unit
+// that is not here is restarted once at most.
+var repeats = map[string]string{
+	"openvswitch-switch.service": "restart-probed", "redis-server.service": "restart-probed",
+	"nginx.service": "restart-again", "postgresql.service": "restart-again",
+}
+
+// killRunbooks writes the built-in runbook, one whose restart has a probe, and
+// one whose restart is idempotent, and the remedies that use them.
+func killRunbooks(t *testing.T, dir string) (runbooks, remedies []string) {
+	t.Helper()
+	book, err := defaultFile("restart-service.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	builtIn, err := defaultFile("remedies.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	for name, more := range map[string]string{"restart-service": "", "restart-probed": "\n  probe: systemctl is-active {{service}}", "restart-again": "\n  idempotent: true"} {
+		text := strings.Replace(string(book.data), "name: restart-service", "name: "+name, 1)
+		runbooks = append(runbooks, write(name+".yaml", strings.Replace(text, "  timeout: 45s", "  timeout: 45s"+more, 1)))
+	}
+	var first strings.Builder
+	for unit, runbook := range repeats {
+		fmt.Fprintf(&first, "- {name: %s-of-%s, alert: ServiceFailed, match: {name: %s}, runbook: %s, parameters: {service: %s}}\n", runbook, unit, unit, runbook, unit)
+	}
+	return runbooks, []string{write("kill-remedies.yaml", strings.Replace(string(builtIn.data), "remedies:\n", "remedies:\n"+first.String(), 1))}
 }
 
 // writeHallConfig writes what is not a default in a hall's configuration as the
@@ -134,12 +172,16 @@ func writeHallConfig(t *testing.T, cfg Config, path string) {
 	for _, w := range cfg.Alerting.Webhooks {
 		webhooks = append(webhooks, m{"name": w.Name, "url": w.URL.Reveal()})
 	}
+	automation := m{"remedies": cfg.Automation.Remedies, "regions": regions}
+	if len(cfg.Automation.Runbooks) > 0 {
+		automation["runbooks"] = cfg.Automation.Runbooks
+	}
 	// JSON is YAML.
 	b, err := json.Marshal(m{
 		"data": cfg.Data, "listen": cfg.Listen, "log": m{"level": cfg.Log.Level},
 		"collector":   m{"interval": cfg.Collector.Interval.String(), "timeout": cfg.Collector.Timeout.String()},
 		"alerting":    m{"interval": cfg.Alerting.Interval.String(), "rules": cfg.Alerting.Rules, "webhooks": webhooks},
-		"automation":  m{"remedies": cfg.Automation.Remedies, "regions": regions},
+		"automation":  automation,
 		"ssh":         m{"known_hosts": cfg.SSH.KnownHosts},
 		"inventory":   cfg.Inventory,
 		"credentials": credentials,

@@ -41,7 +41,6 @@ type next struct {
 	cfg       Config
 	texts     texts
 	notifiers []alerting.Notifier
-	known     *knownHosts
 	diff      web.Difference
 }
 
@@ -67,9 +66,6 @@ func (r *reloader) read() (n next, err error) {
 	if n.notifiers, err = n.cfg.notifiers(); err != nil {
 		return n, &web.RefusedError{Faults: []string{err.Error()}}
 	}
-	if n.known, err = readKnownHosts(n.cfg.SSH.KnownHosts); err != nil {
-		return n, &web.RefusedError{Faults: []string{err.Error()}}
-	}
 	if err := r.h.collector.Check(n.cfg.targets()); err != nil {
 		return n, &web.RefusedError{Faults: strings.Split(err.Error(), "\n")}
 	}
@@ -80,7 +76,7 @@ func (r *reloader) read() (n next, err error) {
 	n.diff.File = r.file
 	n.diff.Changes = append(differences(*r.h.config(), n.cfg), fileDifferences(r.h.written.Load().files, n.texts.files)...)
 	n.diff.Changes = append(n.diff.Changes, keys...)
-	if was := r.h.keys.file.Load(); was.sum != n.known.sum && r.h.config().SSH.KnownHosts == n.cfg.SSH.KnownHosts {
+	if was := r.h.keys.file.Load(); was.sum != n.texts.known.sum && r.h.config().SSH.KnownHosts == n.cfg.SSH.KnownHosts {
 		n.diff.Changes = append(n.diff.Changes, web.Change{Field: "ssh.known_hosts " + n.cfg.SSH.KnownHosts, Was: "as it was read", Is: "changed"})
 	}
 	return n, nil
@@ -171,7 +167,7 @@ func (r *reloader) apply(ctx context.Context, n next, by string) error {
 	// Both lists were held to what these refuse when they were read.
 	err = errors.Join(h.jobs.Replace(n.texts.runbooks), h.jobs.Resize(n.cfg.regions(), n.cfg.Automation.GlobalSlots),
 		h.history.SetLimits(n.cfg.History.Limits.limits()), h.remedies.Replace(n.texts.remedies), h.inspector.Replace(n.texts.inspections))
-	h.keys.file.Store(n.known)
+	h.keys.file.Store(n.texts.known)
 	h.current.Store(&n.cfg)
 	h.written.Store(&n.texts)
 	logLevel.Set(n.cfg.Log.level())

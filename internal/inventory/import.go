@@ -32,11 +32,9 @@ func (g *Graph) ImportYAML(ctx context.Context, name string, data []byte, by str
 	}
 	g.write.Lock()
 	defer g.write.Unlock()
-	im := &importer{
-		edit: g.edit(time.Now().UTC().Truncate(time.Millisecond)), file: name, by: by,
-		stands: map[string]int{}, named: map[string]bool{}, rels: map[string]map[string][]Relation{},
-	}
+	im := newImporter(g, name, by)
 	im.document(doc)
+	im.mustExist()
 	if len(im.faults) > 0 {
 		return ImportReport{}, errors.Join(im.faults...)
 	}
@@ -48,6 +46,18 @@ func (g *Graph) ImportYAML(ctx context.Context, name string, data []byte, by str
 	slices.Sort(created)
 	slices.Sort(changed)
 	return ImportReport{Created: created, Changed: changed, Unchanged: len(im.changed) - len(created) - len(changed)}, nil
+}
+
+// CheckYAML tells what is wrong with a file in itself. That whatever it relates
+// to exists can be told by an import alone.
+func CheckYAML(name string, data []byte) error {
+	var doc fileDoc
+	if err := strictyaml.Decode(name, data, &doc); err != nil {
+		return err
+	}
+	im := newImporter(new(Graph), name, "")
+	im.document(doc)
+	return errors.Join(im.faults...)
 }
 
 // importer gathers a file into an edit.
@@ -65,6 +75,13 @@ type importer struct {
 type end struct {
 	id   word
 	path string
+}
+
+func newImporter(g *Graph, file, by string) *importer {
+	return &importer{
+		edit: g.edit(time.Now().UTC().Truncate(time.Millisecond)), file: file, by: by,
+		stands: map[string]int{}, named: map[string]bool{}, rels: map[string]map[string][]Relation{},
+	}
 }
 
 func (im *importer) fault(line int, path, format string, args ...any) {
@@ -89,6 +106,10 @@ func (im *importer) document(doc fileDoc) {
 	for i, r := range doc.Relations {
 		im.fileRelation(fmt.Sprintf("relations[%d]", i), r)
 	}
+}
+
+// mustExist faults mentions of items that are neither here nor in the graph.
+func (im *importer) mustExist() {
 	for _, e := range im.ends {
 		if !im.named[e.id.text] && im.g.nodes[e.id.text] == nil {
 			im.fault(e.id.line, e.path, "there is no %s, neither here nor in the inventory", e.id.text)

@@ -29,6 +29,7 @@ type host struct {
 	services []string
 	machine  machine
 	systemd  *systemd
+	scratch  *scratch
 
 	key      ssh.Signer
 	addr     netip.AddrPort
@@ -46,7 +47,7 @@ func newHost(l *Lab, r *rand.Rand, name string, services []string) *host {
 		panic(err) // an ed25519 key always makes a signer
 	}
 	return &host{lab: l, name: name, mac: newMAC(r), services: services, machine: newMachine(r, name, l.start),
-		systemd: newSystemd(r, services), key: signer, conns: map[net.Conn]bool{}}
+		systemd: newSystemd(r, services), scratch: newScratch(), key: signer, conns: map[net.Conn]bool{}}
 }
 
 func (h *host) addNIC() string {

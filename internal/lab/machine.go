@@ -90,6 +90,9 @@ func (h *host) file(p string) (string, error) {
 		}
 		return b.String(), nil
 	}
+	if text, ok := h.scratch.read(p); ok {
+		return text, nil
+	}
 	return "", &os.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,8 +27,18 @@ func (h *host) interpret(ctx context.Context, command string, stdout, stderr io.
 		fmt.Fprintf(stderr, "sh: %v\n", err)
 		return 2
 	}
+	// The interpreter's $$ is the process that the lab runs in.
+	syntax.Walk(prog, func(n syntax.Node) bool {
+		if p, ok := n.(*syntax.ParamExp); ok && p.Param != nil && p.Param.Value == "$" {
+			p.Param.Value = "LAB_PID"
+		}
+		return true
+	})
+	pid, end := h.scratch.begin()
+	defer end()
 	runner, err := interp.New(
-		interp.Env(expand.ListEnviron("PATH=/usr/bin", "HOME=/home/ops", "USER=ops", "LANG=C")),
+		interp.Env(expand.ListEnviron("PATH=/usr/bin", "HOME=/home/ops", "USER=ops", "LANG=C", "LAB_PID="+strconv.Itoa(pid))),
+		interp.CallHandler(func(_ context.Context, args []string) ([]string, error) { return outward(args), nil }),
 		interp.StdIO(nil, stdout, stderr),
 		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return h.exec }),
 		interp.OpenHandler(h.open),
@@ -78,6 +89,13 @@ func (h *host) exec(ctx context.Context, args []string) error {
 		fmt.Fprintln(hc.Stdout, time.Now().Unix())
 	case "id":
 		fmt.Fprintln(hc.Stdout, "uid=1000(ops) gid=1000(ops) groups=1000(ops)")
+	case "mkdir":
+		exit = h.scratch.mkdir(args[1:], hc.Stderr)
+	case "rm":
+		exit = h.scratch.rm(args[1:])
+	case "kill":
+		exit = h.scratch.kill(args, hc.Stderr)
+	case "umask":
 	case "sleep":
 		exit = sleep(ctx, args[1:])
 	case "sudo":
@@ -143,7 +161,7 @@ func (h *host) open(_ context.Context, p string, flag int, _ os.FileMode) (io.Re
 		return nothing{}, nil
 	}
 	if flag&(os.O_WRONLY|os.O_RDWR) != 0 {
-		return nil, &os.PathError{Op: "open", Path: p, Err: fs.ErrPermission}
+		return h.scratch.create(p, flag)
 	}
 	text, err := h.file(p)
 	if err != nil {
@@ -156,7 +174,7 @@ func (h *host) stat(_ context.Context, p string, _ bool) (fs.FileInfo, error) {
 	if slices.Contains([]string{"/usr/bin/systemctl", "/usr/bin/cat", "/usr/bin/df", "/usr/bin/stat", "/usr/bin/uname", "/usr/bin/hostname", "/usr/bin/date", "/usr/bin/id"}, p) {
 		return info{path.Base(p), 0o755}, nil
 	}
-	if p == "/" || p == "/run/systemd/system" {
+	if p == "/" || p == "/run/systemd/system" || h.scratch.has(p+"/") {
 		return info{path.Base(p), fs.ModeDir | 0o755}, nil
 	}
 	if _, err := h.file(p); err != nil {

@@ -28,6 +28,7 @@ const (
 	Canceled       Class = "canceled"        // the caller's context ended, or the pool was closed
 	BadCredential  Class = "credential"      // the credential is missing or its key does not parse
 	Aborted        Class = "aborted"         // BeforeSend refused
+	Busy           Class = "busy"            // the pool's own bounds on openings left no time
 )
 
 // Error is why Exec has no exit status.
@@ -50,6 +51,19 @@ func (e *Error) Sent() bool { return e.Class == Lost }
 // Retryable tells whether the same may succeed a moment later.
 func (e *Error) Retryable() bool { return e.Class == Reset }
 
+// Reach tells whether the host was tried, and whether it answered as SSH though
+// it was not as wished: its key or ours was refused. What our own side prevented
+// says nothing of the way to the host.
+func (e *Error) Reach() (answered, tried bool) {
+	switch e.Class {
+	case Auth, HostKeyUnknown, HostKeyChanged:
+		return true, true
+	case BadCredential, Canceled, Aborted, Session, Busy:
+		return false, false
+	}
+	return false, true
+}
+
 func fail(h Host, c Class, format string, args ...any) *Error {
 	return &Error{Class: c, Host: h, Err: fmt.Errorf(format, args...)}
 }
@@ -61,6 +75,16 @@ func ended(ctx context.Context, h Host, doing string) *Error {
 		c = Timeout
 	}
 	return fail(h, c, "%s: %w", doing, context.Cause(ctx))
+}
+
+// busy is the error of a context that ended while our own bounds held an
+// opening back.
+func busy(ctx context.Context, h Host, doing string) *Error {
+	e := ended(ctx, h, doing)
+	if e.Class == Timeout {
+		e.Class = Busy
+	}
+	return e
 }
 
 // dialClass names the class of a failed TCP connect.

@@ -26,9 +26,10 @@ type HostKeys interface {
 // KnownHosts holds pinned keys in memory, empty or read from OpenSSH's
 // known_hosts. Safe for concurrent use.
 type KnownHosts struct {
-	mu     sync.Mutex // guards below
-	plain  map[string][]ssh.PublicKey
-	hashed []hashedHost
+	mu      sync.Mutex // guards below
+	plain   map[string][]ssh.PublicKey
+	hashed  []hashedHost
+	revoked []ssh.PublicKey
 }
 
 type hashedHost struct {
@@ -40,8 +41,10 @@ type hashedHost struct {
 func NewKnownHosts() *KnownHosts { return &KnownHosts{plain: map[string][]ssh.PublicKey{}} }
 
 // ParseKnownHosts reads known_hosts lines (sshd(8), "SSH_KNOWN_HOSTS FILE
-// FORMAT"), hashed names included. Faulty lines, patterns and markers are
-// named, as name:line, in the joined error; the set holds all the others.
+// FORMAT"), hashed names included. A key that a line revokes is refused of every
+// host, also of those that the line does not name. Faulty lines, patterns and
+// certificate authorities are named, as name:line, in the joined error; the set
+// holds all the others.
 func ParseKnownHosts(name string, data []byte) (*KnownHosts, error) {
 	k := NewKnownHosts()
 	var faults []error
@@ -62,7 +65,12 @@ func (k *KnownHosts) add(line []byte) error {
 	if err != nil {
 		return err
 	}
-	if marker != "" {
+	switch marker {
+	case "":
+	case "revoked":
+		k.revoked = append(k.revoked, key)
+		return nil
+	default:
 		return fmt.Errorf("the marker @%s is not supported", marker)
 	}
 	for _, h := range hosts {
@@ -121,7 +129,18 @@ func (k *KnownHosts) of(addr string) []ssh.PublicKey {
 			keys = append(keys, h.key)
 		}
 	}
-	return keys
+	return slices.DeleteFunc(keys, k.isRevoked)
+}
+
+func (k *KnownHosts) isRevoked(key ssh.PublicKey) bool {
+	return slices.ContainsFunc(k.revoked, func(p ssh.PublicKey) bool { return sameKey(p, key) })
+}
+
+// Revoked tells whether a key is refused of every host.
+func (k *KnownHosts) Revoked(key ssh.PublicKey) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.isRevoked(key)
 }
 
 // Pin stores the key of an address that has none.
@@ -130,6 +149,8 @@ func (k *KnownHosts) Pin(addr string, key ssh.PublicKey) error {
 	defer k.mu.Unlock()
 	pinned := k.of(addr)
 	switch {
+	case k.isRevoked(key):
+		return fmt.Errorf("pin %s: %s is revoked", addr, Fingerprint(key))
 	case slices.ContainsFunc(pinned, func(p ssh.PublicKey) bool { return sameKey(p, key) }):
 		return nil
 	case len(pinned) > 0:

@@ -90,7 +90,7 @@ func newPublic(t *testing.T) ssh.PublicKey {
 }
 
 func TestKnownHosts(t *testing.T) {
-	a, b, c := newPublic(t), newPublic(t), newPublic(t)
+	a, b, c, gone := newPublic(t), newPublic(t), newPublic(t), newPublic(t)
 	line := func(host string, k ssh.PublicKey) string { return host + " " + string(ssh.MarshalAuthorizedKey(k)) }
 	text := "# comment\n\n" +
 		line("10.0.0.1,web-1", a) +
@@ -98,9 +98,11 @@ func TestKnownHosts(t *testing.T) {
 		line(knownhosts.HashHostname("[10.0.0.3]:2200"), c) +
 		"10.0.0.4 ssh-ed25519 notbase64\n" +
 		line("*.example", a) +
-		"@revoked " + line("10.0.0.5", a)
+		"@cert-authority " + line("10.0.0.5", a) +
+		line("10.0.0.6", gone) + line("10.0.0.7", gone) + line("10.0.0.7", b) +
+		"@revoked " + line("elsewhere", gone)
 	k, err := ParseKnownHosts("kh", []byte(text))
-	for _, want := range []string{"kh:6: ", `kh:7: the pattern "*.example"`, "kh:8: the marker @revoked"} {
+	for _, want := range []string{"kh:6: ", `kh:7: the pattern "*.example"`, "kh:8: the marker @cert-authority"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}
@@ -108,6 +110,7 @@ func TestKnownHosts(t *testing.T) {
 	for addr, want := range map[string]ssh.PublicKey{
 		"10.0.0.1:22": a, "web-1:22": a, "10.0.0.1:2222": nil, "10.0.0.2:2222": b, "10.0.0.2:22": nil,
 		"10.0.0.3:2200": c, "10.0.0.3:22": nil, "10.0.0.5:22": nil,
+		"10.0.0.6:22": nil, "10.0.0.7:22": b,
 	} {
 		if got, ok := k.Lookup(addr); ok != (want != nil) || ok && !sameKey(got, want) {
 			t.Errorf("%s: %v", addr, got)
@@ -118,6 +121,9 @@ func TestKnownHosts(t *testing.T) {
 	}
 	if err := k.Pin("10.0.0.3:2200", a); err == nil {
 		t.Error("a second key was pinned")
+	}
+	if err := k.Pin("10.0.0.6:22", gone); err == nil || !strings.Contains(err.Error(), "revoked") || !k.Revoked(gone) || k.Revoked(a) {
+		t.Errorf("pin of a revoked key: %v", err)
 	}
 	if err := k.Pin("10.0.0.9:22", a); err != nil {
 		t.Error(err)

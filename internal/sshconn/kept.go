@@ -51,7 +51,7 @@ func (p *Pool) acquire(ctx context.Context, h Host, after uint64) (c *conn, kept
 	}
 	release, err := p.hosts.take(ctx, addr)
 	if err != nil {
-		return nil, false, ended(ctx, h, "wait for another opening to the same address")
+		return nil, false, busy(ctx, h, "wait for another opening to the same address")
 	}
 	defer release()
 	if c := p.reuse(k, pin, after); c != nil { // the one before has opened it

@@ -98,14 +98,14 @@ func (p *Pool) open(ctx context.Context, h Host, l login, pin ssh.PublicKey) (*c
 func (p *Pool) openOnce(ctx context.Context, h Host, l login, pin ssh.PublicKey) (*conn, *Error) {
 	release, err := p.regions.take(ctx, h.Region)
 	if err != nil {
-		return nil, ended(ctx, h, fmt.Sprintf("wait for an opening slot in region %q", h.Region))
+		return nil, busy(ctx, h, fmt.Sprintf("wait for an opening slot in region %q", h.Region))
 	}
 	defer release()
 	if err := p.limiter(h.Region).Wait(ctx); err != nil {
 		if ctx.Err() == nil { // the limiter sees beforehand that the deadline is too near
-			return nil, fail(h, Timeout, "wait for region %q's opening rate: %w", h.Region, err)
+			return nil, fail(h, Busy, "wait for region %q's opening rate: %w", h.Region, err)
 		}
-		return nil, ended(ctx, h, fmt.Sprintf("wait for region %q's opening rate", h.Region))
+		return nil, busy(ctx, h, fmt.Sprintf("wait for region %q's opening rate", h.Region))
 	}
 	dctx, cancel := context.WithTimeout(ctx, p.o.Dial)
 	nc, err := (&net.Dialer{}).DialContext(dctx, "tcp", h.address())

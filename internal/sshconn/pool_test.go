@@ -277,3 +277,53 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 	_, err := p.Exec(t.Context(), r.host(r.Hosts()[0], ""), "true", ExecOptions{})
 	wantClass(t, err, Canceled)
 }
+
+// TestOwnBoundsAreNoTimeoutOfTheHost: what waits for our own openings says
+// nothing of the host, which was not tried.
+func TestOwnBoundsAreNoTimeoutOfTheHost(t *testing.T) {
+	first := netip.MustParseAddr("127.82.3.1")
+	r := startFleet(t, "127.82.3.1+3", fleet.Config{Faults: []fleet.Rule{{Mode: fleet.HangKex, From: first, To: first}}})
+	f := func(what string, second netip.Addr, change func(*Options), opened ...netip.Addr) {
+		t.Helper()
+		p := newPool(t, r.known, change)
+		for _, a := range opened {
+			mustExec(t, p, r.host(a, "here"))
+		}
+		hanging := make(chan error, 1)
+		go func() {
+			_, err := p.Exec(t.Context(), r.host(first, "here"), "true", ExecOptions{})
+			hanging <- err
+		}()
+		eventually(t, "the first opening hangs", func() bool { return r.Stats().Open == int64(len(opened)+1) })
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := p.Exec(ctx, r.host(second, "here"), "true", ExecOptions{})
+		e := wantClass(t, err, Busy)
+		if answered, tried := e.Reach(); answered || tried {
+			t.Errorf("%s: answered %v, tried %v", what, answered, tried)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		<-hanging
+		eventually(t, "the hosts have none left", func() bool { return r.Stats().Open == 0 })
+	}
+	f("the region's slot", r.Hosts()[1], func(o *Options) { o.OpeningsPerRegion = 1 })
+	f("the address' slot", first, nil)
+	f("the region's rate", r.Hosts()[2], func(o *Options) { o.OpeningRate, o.OpeningsPerRegion = 0.001, 2 }, r.Hosts()[1])
+}
+
+// TestReach holds each class to what it says of the way to the host.
+func TestReach(t *testing.T) {
+	type says struct{ answered, tried bool }
+	for class, want := range map[Class]says{
+		Auth: {true, true}, HostKeyUnknown: {true, true}, HostKeyChanged: {true, true},
+		Refused: {false, true}, Unreachable: {false, true}, Timeout: {false, true}, Reset: {false, true}, Handshake: {false, true}, Lost: {false, true},
+		Session: {}, Canceled: {}, BadCredential: {}, Aborted: {}, Busy: {},
+	} {
+		answered, tried := (&Error{Class: class}).Reach()
+		if got := (says{answered, tried}); got != want {
+			t.Errorf("%s: %+v, want %+v", class, got, want)
+		}
+	}
+}

@@ -101,7 +101,7 @@ func (s *Server) pollNow(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) rules(w http.ResponseWriter, r *http.Request) error {
-	m := admin.Rules{Page: s.page(r, "Rules"), Faults: s.replaced.Load().Faults}
+	m := admin.Rules{Page: s.page(r, "Rules"), Faults: slices.Clone(s.replaced.Load().Faults)}
 	for _, err := range s.Alerts.RuleErrors() {
 		if !slices.Contains(m.Faults, err.Error()) {
 			m.Faults = append(m.Faults, err.Error())

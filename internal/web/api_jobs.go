@@ -122,13 +122,14 @@ func (s *Server) apiJobs(_ context.Context, in *struct {
 }
 
 func (s *Server) apiStartJob(ctx context.Context, in *struct {
+	Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Chosen by the client: the same key again answers with the job that it started, and starts none"`
 	Body struct {
 		Runbook    string            `json:"runbook" minLength:"1"`
 		Hosts      []string          `json:"hosts" minItems:"1" maxItems:"10000"`
 		Parameters map[string]string `json:"parameters,omitempty"`
 	}
 }) (*body[jobDetail], error) {
-	j, err := s.submit(requestOf(ctx), in.Body.Runbook, in.Body.Hosts, in.Body.Parameters)
+	j, err := s.submit(requestOf(ctx), in.Key, in.Body.Runbook, in.Body.Hosts, in.Body.Parameters)
 	if err != nil {
 		return nil, err
 	}

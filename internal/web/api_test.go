@@ -277,6 +277,57 @@ func TestAPIRunsJobs(t *testing.T) {
 	}
 }
 
+// TestAPIRetryIsOneJob: a client that heard no answer asks again with its key.
+func TestAPIRetryIsOneJob(t *testing.T) {
+	t.Parallel()
+	r := newRig(t).ready()
+	start := func(key, word string) (int, string) {
+		t.Helper()
+		body := strings.NewReader(`{"runbook": "greet", "hosts": ["web-1"], "parameters": {"word": "` + word + `"}}`)
+		q, err := http.NewRequest("POST", r.http.URL+apiRoot+"/jobs", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("Authorization", "Bearer "+r.admin)
+		q.Header.Set("Content-Type", "application/json")
+		if key != "" {
+			q.Header.Set("Idempotency-Key", key)
+		}
+		resp, err := r.http.Client().Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var j JobJSON
+		if resp.StatusCode == http.StatusCreated {
+			err = json.NewDecoder(resp.Body).Decode(&j)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, j.ID
+	}
+	_, first := start("k-1", "hi")
+	if _, again := start("k-1", "hi"); again != first || first == "" {
+		t.Errorf("the same key started %q, then %q", first, again)
+	}
+	if _, third := start("k-2", "hi"); third == first {
+		t.Error("another key started the same job")
+	}
+	if _, bare := start("", "hi"); bare == first {
+		t.Error("without a key the same job came")
+	}
+	if status, _ := start("k-1", "other"); status != http.StatusUnprocessableEntity {
+		t.Errorf("the key with other parameters: %d", status)
+	}
+	if status, _ := start(strings.Repeat("k", 300), "hi"); status != http.StatusUnprocessableEntity {
+		t.Errorf("a key of 300 letters: %d", status)
+	}
+	if got := take[struct{ Total int }](r, "GET", "/jobs", nil); got.Total != 3 {
+		t.Errorf("%d jobs, want 3", got.Total)
+	}
+}
+
 func TestAPIReportsAndLedger(t *testing.T) {
 	t.Parallel()
 	r := newRig(t).ready()

@@ -35,6 +35,7 @@ func statusOf(err error) (int, string) {
 	var (
 		nf notFound
 		iv invalid
+		kr errKeyReused
 		ua unauthorized
 		sf *strictyaml.Fault
 		rf *RefusedError
@@ -49,6 +50,8 @@ func statusOf(err error) (int, string) {
 		return http.StatusConflict, err.Error()
 	case errors.As(err, &iv), errors.As(err, &sf):
 		return http.StatusBadRequest, err.Error()
+	case errors.As(err, &kr):
+		return http.StatusUnprocessableEntity, kr.Error()
 	case errors.Is(err, state.ErrNotFound), errors.Is(err, access.ErrNotFound), errors.Is(err, automation.ErrNoJob),
 		errors.Is(err, inspection.ErrUnknown), errors.Is(err, collector.ErrUnknownTarget):
 		return http.StatusNotFound, "there is no such thing"

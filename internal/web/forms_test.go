@@ -10,8 +10,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -302,6 +304,49 @@ func TestFormOfJobs(t *testing.T) {
 	jobs := e.Jobs.Jobs(10)
 	if len(jobs) != 1 || jobs[0].By != "person:ann" || jobs[0].Parameters["unit"] != nastyQuotes || jobs[0].Parameters["level"] != "4" {
 		t.Errorf("jobs: %+v", jobs)
+	}
+}
+
+// TestFormSentTwiceIsOneJob: a double click, and a form sent again, start one
+// job; the same form changed, or a fresh one, another.
+func TestFormSentTwiceIsOneJob(t *testing.T) {
+	t.Parallel()
+	e := openEstate(t, plan{people: true, runbook: estateRunbook, targets: []collector.Target{{Name: "web-ok", Kind: "linux", Interval: time.Minute}}})
+	form := func() string {
+		m := regexp.MustCompile(`name="key" value="([^"]{20,})"`).FindStringSubmatch(e.get("ann", "/jobs/new?runbook=restart&host=web-ok").Body.String())
+		if m == nil {
+			t.Fatal("the form has no key of its own")
+		}
+		return m[1]
+	}
+	key := form()
+	if again := form(); again == key {
+		t.Error("two forms have one key")
+	}
+	start := func(key, unit string) string {
+		res := e.post("ann", "/jobs", "key", key, "runbook", "restart", "host", "web-ok", "p.unit", unit, "p.level", "4")
+		if res.Code != other {
+			t.Errorf("start: %d %s", res.Code, res.Body)
+		}
+		return res.Header().Get("Location")
+	}
+	got := make([]string, 4)
+	var wg sync.WaitGroup
+	for i := range got {
+		wg.Go(func() { got[i] = start(key, "shop") })
+	}
+	wg.Wait()
+	if jobs := e.Jobs.Jobs(10); len(jobs) != 1 || len(slices.Compact(got)) != 1 {
+		t.Fatalf("one form sent four times led to %q; there are %d jobs", got, len(jobs))
+	}
+	if changed := start(key, "till"); changed == got[0] {
+		t.Error("a form that was changed leads to the job before")
+	}
+	if fresh := start(form(), "shop"); fresh == got[0] {
+		t.Error("another form leads to the job before")
+	}
+	if jobs := e.Jobs.Jobs(10); len(jobs) != 3 {
+		t.Errorf("%d jobs, want 3", len(jobs))
 	}
 }
 

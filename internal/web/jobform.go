@@ -3,7 +3,11 @@ package web
 import (
 	"cmp"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,7 +36,7 @@ func (s *Server) jobFormPage(w http.ResponseWriter, r *http.Request, status int,
 	if err != nil {
 		return err
 	}
-	m := jobsview.Form{Page: s.page(r, cmp.Or(rb.Title, rb.Name)), Runbook: rb.Name, Heading: cmp.Or(rb.Title, rb.Name), Text: rb.Description, Fault: fault}
+	m := jobsview.Form{Page: s.page(r, cmp.Or(rb.Title, rb.Name)), Key: rand.Text(), Runbook: rb.Name, Heading: cmp.Or(rb.Title, rb.Name), Text: rb.Description, Fault: fault}
 	for _, p := range rb.Parameters {
 		m.Parameters = append(m.Parameters, ui.Field{
 			Name: p.Name, Label: p.Name, Value: cmp.Or(values[p.Name], r.URL.Query().Get("p."+p.Name), p.Default), Hint: p.Description, Required: p.Required,
@@ -62,7 +66,12 @@ func (s *Server) startJob(w http.ResponseWriter, r *http.Request) error {
 			values[p] = v[0]
 		}
 	}
-	j, err := s.submit(r, name, hosts, values)
+	key := r.PostFormValue("key")
+	if key != "" {
+		// A form that was gone back to and changed asks for something else.
+		key = fmt.Sprintf("%s %q %q %q", key, name, hosts, values) // %q of a map is in order
+	}
+	j, err := s.submit(r, key, name, hosts, values)
 	if errors.Is(err, automation.ErrInvalid) {
 		return s.jobFormPage(w, r, http.StatusBadRequest, name, hosts, values, err.Error())
 	}
@@ -72,12 +81,28 @@ func (s *Server) startJob(w http.ResponseWriter, r *http.Request) error {
 	return done(w, r, jobHref(j.ID))
 }
 
-// submit starts a runbook for whoever asks.
-func (s *Server) submit(r *http.Request, name string, hosts []string, values map[string]string) (automation.Job, error) {
+// submit starts a runbook for whoever asks. The same key of the same person is
+// the same job, however often it is asked for: a double click, a form that is
+// sent again, a client that heard no answer. Without a key each is a job.
+func (s *Server) submit(r *http.Request, key, name string, hosts []string, values map[string]string) (automation.Job, error) {
 	if _, err := s.runbook(name); err != nil {
 		return automation.Job{}, err
 	}
-	return s.Jobs.Submit(r.Context(), automation.Spec{
-		ID: "run-" + strings.ToLower(rand.Text()[:16]), Runbook: name, Parameters: values, Hosts: hosts, By: actorOf(r.Context()).String(),
+	by := actorOf(r.Context()).String()
+	// The hash keeps one from naming another's job.
+	sum := sha256.Sum256([]byte(by + "\x00" + cmp.Or(key, rand.Text())))
+	j, err := s.Jobs.Submit(r.Context(), automation.Spec{
+		ID: "run-" + hex.EncodeToString(sum[:])[:20], Runbook: name, Parameters: values, Hosts: hosts, By: by,
 	})
+	if err == nil && (j.Runbook != name || !slices.Equal(j.Hosts, hosts) || !maps.Equal(j.Parameters, values)) {
+		return automation.Job{}, errKeyReused{j.ID}
+	}
+	return j, err
+}
+
+// errKeyReused is a key that another job was started with.
+type errKeyReused struct{ job string }
+
+func (e errKeyReused) Error() string {
+	return "this Idempotency-Key has started job " + e.job + ", which is another runbook, or has other hosts or parameters"
 }

@@ -95,6 +95,7 @@ type Proof struct {
 // Form is the model of /jobs/new.
 type Form struct {
 	shell.Page
+	Key        string // of this form: sending it twice starts one job
 	Runbook    string
 	Heading    string
 	Text       string
