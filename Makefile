@@ -57,7 +57,7 @@ unit:
 
 deps: ## install what the tests need, on Debian as root
 	@bash tools/debian-packages $(PACKAGES)
-	@$(GO) test -timeout 30m -run '^(Test(Prometheus|Pebble)Runs|TestDebianIsWhole)$$' ./internal/need # makes them once, before tests wait for them
+	@$(GO) test -timeout 30m -run '^(Test(Prometheus|Pebble|Versitygw)Runs|TestDebianIsWhole)$$' ./internal/need # makes them once, before tests wait for them
 
 browser-deps:
 	@bash tools/browser/install

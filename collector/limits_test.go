@@ -26,7 +26,7 @@ func TestLimitedPolls(t *testing.T) {
 		step := func(names string, limited, partial []error, wantX, wantY string) {
 			t.Helper()
 			now = Result{Limited: limited, Partial: partial}
-			for _, n := range strings.Fields(names) {
+			for n := range strings.FieldsSeq(names) {
 				now.Samples = append(now.Samples, Sample{Labels: labels.FromStrings("__name__", n, "instance", "zed"), V: 1})
 			}
 			if err := s.PollNow(t.Context(), "zed"); err != nil {

@@ -120,6 +120,11 @@ func heldByAnother(dir string) (bool, error) {
 
 // direct reads the data in this process.
 func (f *backupFlags) direct(c *cobra.Command, cfg Config, at backup.Place) (err error) {
+	lock, err := lockData(cfg.Data, "nocturne backup")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	db, err := state.Open(state.Options{Dir: filepath.Join(cfg.Data, "state"), Log: logger(cfg.Log)})
 	if err != nil {
 		return err

@@ -220,7 +220,7 @@ func DefaultConfig() Config {
 		Automation: AutomationConfig{GlobalSlots: 256},
 		Alerting:   AlertingConfig{Interval: 15 * time.Second, Appliance: true},
 		TLS:        defaultTLS, HTTP: defaultHTTP,
-		Backup:     defaultBackup,
+		Backup: defaultBackup,
 	}
 }
 

@@ -348,7 +348,7 @@ func (h *hall) streamsThrough(t *testing.T, c *http.Client, base string) {
 	start := time.Now()
 	late := time.After(30 * time.Second)
 	var last time.Time
-	for n := 0; n < 3; n++ {
+	for n := range 3 {
 		select {
 		case at, open := <-events:
 			if !open {

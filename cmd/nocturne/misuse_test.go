@@ -49,10 +49,10 @@ func fieldsUnder(t reflect.Type, steps ...string) (out []field) {
 		out = append(out, field{at(""), t.Elem()})
 		return append(out, fieldsUnder(t.Elem(), at("")...)...)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if name, ok := yamlName(t.Field(i)); ok {
-				out = append(out, field{at(name), t.Field(i).Type})
-				out = append(out, fieldsUnder(t.Field(i).Type, at(name)...)...)
+		for f := range t.Fields() {
+			if name, ok := yamlName(f); ok {
+				out = append(out, field{at(name), f.Type})
+				out = append(out, fieldsUnder(f.Type, at(name)...)...)
 			}
 		}
 	}

@@ -172,7 +172,8 @@ func (r *reloader) apply(ctx context.Context, n next, by string) error {
 	h.written.Store(&n.texts)
 	logLevel.Set(n.cfg.Log.level())
 	h.web.Replace(web.Replaceable{Remedies: n.texts.remedies, Settings: n.cfg.settings(), Faults: n.texts.faults})
-	return errors.Join(err, h.collector.Set(n.cfg.targets()))
+	targets := n.cfg.targets()
+	return errors.Join(err, h.collector.Set(targets), h.buryTargets(ctx, targets))
 }
 
 // record leaves in the ledger who reloaded and what that changed.

@@ -74,7 +74,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	socket, words := serviceManager(t)
 	dir := t.TempDir()
 	config := filepath.Join(dir, "nocturne.yaml")
-	if err := os.WriteFile(config, []byte(fmt.Sprintf("data: %s\nlisten: 127.0.0.1:0\ncollector: {interval: 1s, timeout: 900ms}\n", filepath.Join(dir, "data"))), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, "data: %s\nlisten: 127.0.0.1:0\ncollector: {interval: 1s, timeout: 900ms}\n", filepath.Join(dir, "data")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	const watchdog = 6 * time.Second

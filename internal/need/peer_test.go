@@ -12,6 +12,8 @@ func TestPrometheusRuns(t *testing.T) { runs(t, Prometheus(t), "--version", "pro
 
 func TestPebbleRuns(t *testing.T) { runs(t, Pebble(t), "-version", "Pebble version") }
 
+func TestVersitygwRuns(t *testing.T) { runs(t, Versitygw(t), "--version", "Version") }
+
 func runs(t *testing.T, path, arg, says string) {
 	t.Helper()
 	out, err := exec.Command(path, arg).CombinedOutput()
@@ -23,7 +25,7 @@ func runs(t *testing.T, path, arg, says string) {
 // TestPinnedPeers holds the name under which a built program is kept to the
 // version that is built.
 func TestPinnedPeers(t *testing.T) {
-	for _, p := range []peer{prometheus, pebble} {
+	for _, p := range []peer{prometheus, pebble, versitygw} {
 		mod, err := os.ReadFile(filepath.Join("..", "..", "tools", "peers", p.name, "go.mod"))
 		if err != nil {
 			t.Fatal(err)

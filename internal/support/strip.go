@@ -43,7 +43,7 @@ func addressParts(u *url.URL) []string {
 	for _, values := range u.Query() {
 		out = append(out, values...)
 	}
-	for _, segment := range strings.Split(u.Path, "/") {
+	for segment := range strings.SplitSeq(u.Path, "/") {
 		if len(segment) >= 2*shortest {
 			out = append(out, segment)
 		}

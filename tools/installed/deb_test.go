@@ -198,7 +198,7 @@ func (j *jail) firstRun(u unit) (*visitor, int) {
 	s.hearsWatchdog()
 	before := v.samples(now)
 	s.stop()
-	for _, line := range strings.Split(s.said(), "\n") {
+	for line := range strings.SplitSeq(s.said(), "\n") {
 		if strings.Contains(line, "level=ERROR") {
 			t.Errorf("it complains in its sandbox: %s", line)
 		}

@@ -112,11 +112,12 @@ func (j *jail) asUnit(u unit, args ...string) *exec.Cmd {
 		j.t.Fatal("the unit does not ask for what this test does")
 	}
 	capabilities := func(key string) string {
-		list := "-all"
-		for _, c := range strings.Fields(u.one(j.t, key)) {
-			list += ",+" + strings.ToLower(strings.TrimPrefix(c, "CAP_"))
+		var list strings.Builder
+		list.WriteString("-all")
+		for c := range strings.FieldsSeq(u.one(j.t, key)) {
+			list.WriteString(",+" + strings.ToLower(strings.TrimPrefix(c, "CAP_")))
 		}
-		return list
+		return list.String()
 	}
 	ambient := capabilities("AmbientCapabilities")
 	cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "sh", "-c", sandbox, "sh", j.dir,
@@ -255,13 +256,13 @@ func free(t *testing.T) int {
 // inFolders lists what a package put into the jail, for a message.
 func inFolders(t *testing.T, j *jail, globs ...string) string {
 	t.Helper()
-	out := ""
+	var out strings.Builder
 	for _, g := range globs {
 		names, err := filepath.Glob(j.path(g))
 		if err != nil {
 			t.Fatal(err)
 		}
-		out += fmt.Sprintln(g, names)
+		out.WriteString(fmt.Sprintln(g, names))
 	}
-	return out
+	return out.String()
 }

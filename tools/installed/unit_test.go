@@ -89,7 +89,7 @@ func TestAccountIsOne(t *testing.T) {
 func (u unit) cage(t *testing.T) cage {
 	t.Helper()
 	c := cage{Calls: u.calls(t), NoWriteExecute: u.one(t, "MemoryDenyWriteExecute") == "yes", NoNamespaces: u.one(t, "RestrictNamespaces") == "yes"}
-	for _, f := range strings.Fields(u.one(t, "RestrictAddressFamilies")) {
+	for f := range strings.FieldsSeq(u.one(t, "RestrictAddressFamilies")) {
 		n, known := families[f]
 		if !known {
 			t.Fatalf("address family %s is not known here", f)
@@ -109,7 +109,7 @@ func (u unit) calls(t *testing.T) []uint32 {
 		if without == (i == 0) {
 			t.Fatal("the first SystemCallFilter names what passes, the others what does not")
 		}
-		for _, name := range strings.Fields(line) {
+		for name := range strings.FieldsSeq(line) {
 			expand(sets, name, func(call string) { pass[call] = !without })
 		}
 	}
