@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"nocturne/internal/access"
 	"nocturne/internal/backup"
@@ -49,9 +47,7 @@ func everythingBackupCommand() *cobra.Command {
 	c.Flags().StringVar(&f.to, "to", "", "where to (default from the configuration: backup.to)")
 	c.Flags().BoolVar(&f.recheck, "recheck", false, "read all that the store holds already and copy anew what is damaged")
 	c.Flags().BoolVar(&f.withKey, "with-key", false, "take the master key along: who has the backup can then open every credential in it")
-	c.Flags().StringVar(&f.server, "server", "", "address of the server (default from the configuration: listen)")
-	c.Flags().StringVar(&f.tokenFile, "token-file", "", "file that holds an administrator's token")
-	c.Flags().StringVar(&f.caFile, "ca-file", "", "certificates that the server's is checked with, in PEM")
+	f.serverFlags.addTo(c.Flags())
 	c.AddCommand(everythingListCommand(), everythingPruneCommand(), drillCommand())
 	return c
 }
@@ -81,9 +77,9 @@ func (f *backupFlags) backup(c *cobra.Command) error {
 		return errors.New("where to? name a place with --to, or configure backup.to")
 	}
 	if f.server == "" {
-		held, err := heldByAnother(filepath.Join(cfg.Data, "state"))
+		held, err := isHeld(filepath.Join(cfg.Data, "state"))
 		if err != nil {
-			return err
+			return fmt.Errorf("there is nothing to back up: %w; name the server's --data or --config", err)
 		}
 		if !held {
 			return f.direct(c, cfg, at)
@@ -91,7 +87,6 @@ func (f *backupFlags) backup(c *cobra.Command) error {
 		if f.tokenFile == "" {
 			return fmt.Errorf("a server has %s open, and makes its backups itself: give an administrator's token (page Administration > Tokens) with --token-file", cfg.Data)
 		}
-		f.server = "http://" + cfg.Listen
 	}
 	if f.credentialFile != "" {
 		return errors.New("the server opens the store, with a credential that is sealed there: name it with --credential, not --credential-file")
@@ -99,23 +94,17 @@ func (f *backupFlags) backup(c *cobra.Command) error {
 	if f.to != "" {
 		f.to = at.To // a folder with its whole path, as the server stands elsewhere
 	}
+	api, err := f.api(cfg.Listen)
+	if err != nil {
+		return err
+	}
 	show, end := progress(c.ErrOrStderr(), "backup", true)
-	made, err := f.askServer(c.Context(), askedBackup{To: f.to, Credential: f.credential, Recheck: f.recheck, WithKey: f.withKey}, show)
+	made, err := askServer(c.Context(), api, askedBackup{To: f.to, Credential: f.credential, Recheck: f.recheck, WithKey: f.withKey}, show)
 	end()
 	if err != nil {
 		return err
 	}
 	return f.report(c, at, made)
-}
-
-// heldByAnother tells whether a process has the state open.
-func heldByAnother(dir string) (bool, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return false, fmt.Errorf("there is nothing to back up: %w; name the server's --data or --config", err)
-	}
-	defer d.Close() // and with it the lock
-	return unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil, nil
 }
 
 // direct reads the data in this process.

@@ -113,12 +113,12 @@ func TestBackupOfARunningServer(t *testing.T) {
 	if out, err := runCommand(t.Context(), "backup", "-c", config, "--to", to, "--server", h.address(), "--token-file", viewerFile); err == nil || !strings.Contains(err.Error(), "403") {
 		t.Errorf("as a viewer: %v\n%s", err, out)
 	}
-	api, err := (&serverFlags{server: h.address(), tokenFile: tokenFile}).client()
+	api, err := (&serverFlags{server: h.address(), tokenFile: tokenFile}).api("127.0.0.1:1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for place, want := range map[string]string{"": "409", "somewhere": "whole path"} {
-		if err := api.call(t.Context(), http.MethodPost, askedBackup{To: place}, new(struct{})); err == nil || !strings.Contains(err.Error(), want) {
+		if err := api.call(t.Context(), http.MethodPost, "/backup", askedBackup{To: place}, new(struct{})); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("to %q: %v", place, err)
 		}
 	}

@@ -33,9 +33,7 @@ func keyCommand() *cobra.Command {
 	p := c.PersistentFlags()
 	p.StringVarP(&f.config, "config", "c", "", "configuration file")
 	p.StringVar(&f.data, "data", "", "folder that holds everything stored (default from the configuration: ./data)")
-	p.StringVar(&f.server, "server", "", "ask the server at this address (default while it holds the data folder: from the configuration)")
-	p.StringVar(&f.tokenFile, "token-file", "", "file of mode 0600 with an API token of an administrator")
-	p.StringVar(&f.caFile, "ca-file", "", "file of the certificates that the server's is checked against (default: the system's)")
+	f.serverFlags.addTo(p)
 	p.BoolVar(&f.json, "json", false, "print JSON instead of text")
 	c.AddCommand(keyShowCommand(f), keyCheckCommand(f), keyRotateCommand(f))
 	return c

@@ -1,21 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +20,7 @@ import (
 // keyFlags are those that all commands over the key share.
 type keyFlags struct {
 	tsdbFlags
-	server, tokenFile, caFile string
+	serverFlags
 }
 
 // keeper is the server where one holds the data folder, else this process.
@@ -42,7 +33,7 @@ func (f *keyFlags) keeper(ctx context.Context) (keyKeeper, error) {
 		cfg.Data = f.data
 	}
 	if f.server != "" {
-		return f.ask(f.server)
+		return f.ask(cfg.Listen)
 	}
 	dir := filepath.Join(cfg.Data, "state")
 	held, err := isHeld(dir)
@@ -52,7 +43,7 @@ func (f *keyFlags) keeper(ctx context.Context) (keyKeeper, error) {
 	case err != nil:
 		return nil, fmt.Errorf("look at %s: %w", dir, err)
 	case held:
-		return f.ask(cfg.externalURL())
+		return f.ask(cfg.Listen)
 	}
 	return openVaultAtRest(cfg, dir)
 }
@@ -118,55 +109,27 @@ func (v *vaultAtRest) Rotate(ctx context.Context, keep bool, passphrase secret.T
 func (v *vaultAtRest) Close() error { return v.state.Close() }
 
 // keyServer is a server that runs, asked through its API.
-type keyServer struct {
-	client *http.Client
-	root   string
-	token  secret.Text
-}
+type keyServer struct{ *api }
 
-func (f *keyFlags) ask(address string) (*keyServer, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, fmt.Errorf("--server: %q is no http or https address", address)
-	}
-	if ip, err := netip.ParseAddr(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("--server: %s would get the token in the clear: use https, or run this on that machine", u.Redacted())
-	}
-	if f.tokenFile == "" {
-		return nil, fmt.Errorf("the server at %s has the key: name the file of an administrator's token (Administration > Tokens) with --token-file", u.Redacted())
-	}
-	token, err := access.ReadPrivate(f.tokenFile)
+func (f *keyFlags) ask(listen string) (keyKeeper, error) {
+	a, err := f.api(listen)
 	if err != nil {
-		return nil, fmt.Errorf("--token-file: %w", err)
+		return nil, err
 	}
-	s := &keyServer{root: strings.TrimSuffix(address, "/") + "/api/nocturne/v1", token: secret.Text(strings.TrimSpace(token.Reveal()))}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if f.caFile != "" {
-		pem, err := os.ReadFile(f.caFile)
-		if err != nil {
-			return nil, fmt.Errorf("--ca-file: %w", err)
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
-		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--ca-file: %s holds no certificate", f.caFile)
-		}
-	}
-	// The token goes nowhere else than to the address that was named.
-	s.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return s, nil
+	return keyServer{a}, nil
 }
 
-func (s *keyServer) Key(ctx context.Context) (k access.KeyStatus, err error) {
+func (s keyServer) Key(ctx context.Context) (k access.KeyStatus, err error) {
 	err = s.call(ctx, "GET", "/key", nil, &k)
 	return k, err
 }
 
-func (s *keyServer) Check(ctx context.Context) (c access.KeyCheck, err error) {
+func (s keyServer) Check(ctx context.Context) (c access.KeyCheck, err error) {
 	err = s.call(ctx, "POST", "/key/check", nil, &c)
 	return c, err
 }
 
-func (s *keyServer) Rotate(ctx context.Context, keep bool, passphrase secret.Text) (r access.Rotated, err error) {
+func (s keyServer) Rotate(ctx context.Context, keep bool, passphrase secret.Text) (r access.Rotated, err error) {
 	in := map[string]any{"keep_old": keep}
 	if passphrase != "" {
 		in["passphrase"] = passphrase.Reveal()
@@ -175,42 +138,7 @@ func (s *keyServer) Rotate(ctx context.Context, keep bool, passphrase secret.Tex
 	return r, err
 }
 
-func (s *keyServer) Close() error {
-	s.client.CloseIdleConnections()
-	return nil
-}
-
-// call sends in as JSON and reads the answer, or the problem that it tells of.
-func (s *keyServer) call(ctx context.Context, method, path string, in, out any) (err error) {
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, s.root+path, body)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+s.token.Reveal())
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask the server: %w", err)
-	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	answer := json.NewDecoder(io.LimitReader(resp.Body, 1<<20))
-	if resp.StatusCode != http.StatusOK {
-		var problem struct{ Detail string }
-		if err := answer.Decode(&problem); err != nil || problem.Detail == "" {
-			problem.Detail = "it answers with no reason; is it nocturne's address?"
-		}
-		return fmt.Errorf("%s %s%s: %s: %s", method, s.root, path, resp.Status, problem.Detail)
-	}
-	if err := answer.Decode(out); err != nil {
-		return fmt.Errorf("%s %s%s: %w", method, s.root, path, err)
-	}
+func (s keyServer) Close() error {
+	s.http.CloseIdleConnections()
 	return nil
 }

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,8 +15,9 @@ import (
 
 // supportFlags say whom to ask, as whom, and where the answer goes.
 type supportFlags struct {
-	config, listen, server, caFile, tokenFile, out string
-	timeout                                        time.Duration
+	serverFlags
+	config, listen, out string
+	timeout             time.Duration
 }
 
 func supportCommand() *cobra.Command {
@@ -41,58 +40,32 @@ func supportCommand() *cobra.Command {
 	}
 	c.Flags().StringVarP(&f.config, "config", "c", "", "configuration file, for where the server listens")
 	c.Flags().StringVar(&f.listen, "listen", "", "address:port that the server on this machine listens on (default from the configuration)")
-	c.Flags().StringVar(&f.server, "server", "", "address of a server elsewhere, as https://nocturne.example")
-	c.Flags().StringVar(&f.caFile, "ca-file", "", "certificates that vouch for --server's (default: the system's)")
-	c.Flags().StringVar(&f.tokenFile, "token-file", "", "file with an administrator's API token")
+	f.serverFlags.addTo(c.Flags())
 	c.Flags().StringVarP(&f.out, "out", "o", "nocturne-support.tar.gz", "the file to write; it must not exist")
 	c.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait for the whole of it")
 	_ = c.MarkFlagRequired("token-file") // fails only for a flag that is not there
 	return c
 }
 
-func (f *supportFlags) client() (*client, error) {
-	if f.server != "" {
-		return newThere(f.server, f.caFile)
-	}
-	if f.listen == "" {
+// fetch writes the bundle, and returns its size.
+func (f *supportFlags) fetch(ctx context.Context) (int64, error) {
+	if f.listen == "" && f.server == "" {
 		cfg, err := LoadConfig(f.config)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		f.listen = cfg.Listen
 	}
-	return newHere(f.listen)
-}
-
-// fetch writes the bundle, and returns its size.
-func (f *supportFlags) fetch(ctx context.Context) (int64, error) {
-	ask, err := f.client()
+	ask, err := f.api(f.listen)
 	if err != nil {
 		return 0, err
 	}
-	token, err := os.ReadFile(f.tokenFile)
+	bundle, err := ask.open(ctx, http.MethodGet, "/support", nil)
 	if err != nil {
-		return 0, fmt.Errorf("--token-file: %w", err)
+		return 0, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, ask.base+"/api/nocturne/v1/support", nil)
-	if err != nil {
-		return 0, fmt.Errorf("ask %s: %w", ask.base, err)
-	}
-	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	resp, err := ask.do(r)
-	if err != nil {
-		return 0, fmt.Errorf("ask %s: %w", ask.base, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		var problem struct {
-			Detail string `json:"detail"`
-		}
-		// What is no problem of ours has no detail; the status says enough.
-		_ = json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&problem)
-		return 0, errors.New(strings.TrimSuffix(fmt.Sprintf("%s answers %s: %s", ask.base, resp.Status, problem.Detail), ": "))
-	}
-	return writeNew(f.out, resp.Body)
+	n, err := writeNew(f.out, bundle)
+	return n, errors.Join(err, bundle.Close())
 }
 
 // writeNew writes a file that is not there yet, whole or not at all, for its
