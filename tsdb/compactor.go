@@ -115,8 +115,11 @@ func (c compactor) Write(dest string, b tsdb.BlockReader, mint, maxt int64, base
 func (c compactor) beforeTruncation(b tsdb.BlockReader) error {
 	switch b := b.(type) {
 	case *tsdb.RangeHead:
-		if c.first.truncates(b.BlockMaxTime()) {
-			return c.first.ready()
+		if !c.first.truncates(b.BlockMaxTime()) {
+			return nil
+		}
+		if err := c.first.ready(); !errors.Is(err, errNothingMapped) || !c.first.overdue(b.BlockMaxTime()-b.MinTime()) {
+			return err
 		}
 	case *tsdb.OOOCompactionHead:
 		return errors.Join(c.first.ready(), c.logs.truncatesLate())

@@ -227,6 +227,14 @@ func (f *firstFile) truncates(maxt int64) bool {
 	return db == nil || db.Head().MinTime() < maxt
 }
 
+// overdue says whether the head has waited for long enough: where all series
+// are short, nothing may be mapped ever, and the head would not end growing.
+// The truncation may then meet a late sample, within microseconds.
+func (f *firstFile) overdue(block int64) bool {
+	db := f.db.Load()
+	return db != nil && db.Head().MaxTime()-db.Head().MinTime() > 3*block
+}
+
 func (f *firstFile) newest() (int, error) {
 	files, err := mappedFiles(filepath.Join(f.dir, mappedFolder))
 	if err != nil || len(files) == 0 {
