@@ -212,7 +212,8 @@ func TestHeadWaitsForTheFirstChunk(t *testing.T) {
 func TestChunksAloneStay(t *testing.T) {
 	o := Options{Dir: t.TempDir()}
 	db := openWith(t, o)
-	start := time.Now().Add(-100 * time.Minute).UnixMilli()
+	// Within one block's time, whose end would end a chunk.
+	start := time.Now().Add(-2 * time.Hour).Truncate(2 * time.Hour).UnixMilli()
 	for n := range 300 {
 		appendAll(t, db, Sample{labels.FromStrings("__name__", "m"), start + int64(n)*15_000, float64(n)})
 	}
