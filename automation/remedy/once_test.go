@@ -18,8 +18,8 @@ func (l *loop) restart(d time.Duration, change func()) {
 	l.stop()
 	change()
 	l.start()
+	l.fault() // before the remedies poll as well
 	stop := l.run()
-	l.fault()
 	l.after(d)
 	stop()
 }
