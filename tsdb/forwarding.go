@@ -31,6 +31,17 @@ func (db *DB) Bounds() (oldest, newest int64, ok bool) {
 	return db.tiers.rawFrom(), newest, newest != math.MinInt64
 }
 
+// End is, in Unix milliseconds, a time that no sample held is newer than;
+// math.MinInt64 while there are none. A block of late samples may reach beyond
+// the newest of the others, by which Bounds judges where the log is gone.
+func (db *DB) End() int64 {
+	end := db.inner.Head().MaxTime()
+	for _, b := range db.inner.Blocks() {
+		end = max(end, b.MaxTime()-1)
+	}
+	return end
+}
+
 // Lateness is how much older than the newest sample one may be that Append
 // still takes: the out-of-order window or, where that is longer, half a block,
 // which is what a series without samples may be late by.

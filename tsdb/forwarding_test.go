@@ -2,6 +2,7 @@ package tsdb
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -42,5 +43,46 @@ func TestBoundsOfBlocksAlone(t *testing.T) {
 	}
 	if oldest, newest, ok := db.Bounds(); !ok || oldest > late || newest < late {
 		t.Errorf("from %d to %d, %v; a sample is at %d", oldest, newest, ok, late)
+	}
+}
+
+// TestLateBlockBeyondTheOthers loses the logs behind a block of late samples
+// that reaches beyond the newest block in order: what it holds is still within
+// the end that receivers are sent samples up to.
+func TestLateBlockBeyondTheOthers(t *testing.T) {
+	o := smallOptions
+	o.Dir = t.TempDir()
+	db := openWith(t, o)
+	start := time.Now().Add(-time.Hour).Truncate(20 * time.Minute).UnixMilli()
+	put := func(at int64, v float64) {
+		t.Helper()
+		if r := appendAll(t, db, Sample{labels.FromStrings("__name__", "m"), at, v}); r.Appended != 1 {
+			t.Fatal(r)
+		}
+	}
+	for at := start; at < start+50*60_000; at += 15_000 {
+		put(at, 1)
+	}
+	late := start + 45*60_000 + 1
+	put(late, 7)
+	if err := errors.Join(db.inner.Compact(t.Context()), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"wal", "wbl", mappedFolder, logSizesName} {
+		if err := os.RemoveAll(filepath.Join(o.Dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db = openWith(t, o)
+	got, err := readAll(t, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := int64(math.MinInt64)
+	for k := range got {
+		newest = max(newest, k.t)
+	}
+	if end := db.End(); newest != late || end < newest {
+		t.Errorf("the newest sample is at %d, want %d; the end is %d", newest, late, end)
 	}
 }

@@ -60,6 +60,7 @@ type house struct {
 	metadata  *tsdb.Metadata // what senders say of their metrics
 	live      *live.Window
 	forward   *forward.Forwarder
+	receivers atomic.Pointer[forward.Forwarder] // the same, for the history while it opens
 	ledger    *ledger.Chain
 	access    *access.Access
 	graph     *inventory.Graph

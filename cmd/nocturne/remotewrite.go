@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -164,16 +165,19 @@ func (h *house) openForward() (err error) {
 	if h.forward, err = forward.New(o); err != nil {
 		return fmt.Errorf("wire forward: %w", err)
 	}
+	h.receivers.Store(h.forward)
 	return nil
 }
 
-// forwardLag is how far the slowest receiver is behind.
+// forwardLag is how far the slowest receiver is behind: without end while the
+// house opens and nobody knows, so that nothing unsent is deleted.
 func (h *house) forwardLag() time.Duration {
-	if h.forward == nil { // while the house opens
-		return 0
+	f := h.receivers.Load()
+	if f == nil {
+		return math.MaxInt64
 	}
 	var most time.Duration
-	for _, s := range h.forward.Status() {
+	for _, s := range f.Status() {
 		most = max(most, s.Lag)
 	}
 	return most

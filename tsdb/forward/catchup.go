@@ -47,7 +47,7 @@ func (r *receiver) catchUp(ctx context.Context) error {
 
 // clip holds the range owed to what there is.
 func (r *receiver) clip() {
-	oldest, newest, ok := r.source.Bounds()
+	oldest, _, ok := r.source.Bounds()
 	if !ok {
 		r.pos.From, r.pos.To = 1, 0
 		return
@@ -55,7 +55,7 @@ func (r *receiver) clip() {
 	if p := r.pos; p.Newest > beginning().Newest && oldest-p.Newest > slack.Milliseconds() {
 		r.log.Warn("samples were deleted before the receiver could get them", "from", instant(p.Newest), "to", instant(oldest))
 	}
-	r.pos.From, r.pos.To = max(r.pos.From, oldest), min(r.pos.To, newest)
+	r.pos.From, r.pos.To = max(r.pos.From, oldest), min(r.pos.To, r.source.End())
 	r.figures.moved(r.pos)
 }
 
