@@ -128,7 +128,7 @@ func TestCheck(t *testing.T) {
 			}
 		}
 	}
-	f("", nil, true, "good: 1 targets, 1 rule files, 1 runbooks, 0 remedies, 1 inspections")
+	f("", nil, true, "good: 2 targets, 2 rule files, 1 runbooks, 0 remedies, 1 inspections")
 	f("alerting: {rules: [r.yml]}\n", map[string]string{"r.yml": "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: up ==\n"}, false, "r.yml", "A")
 	f("alerting: {rules: [gone.yml]}\n", nil, false, "alerting.rules[0]", "gone.yml")
 	f("automation: {runbooks: [b.yaml]}\n", map[string]string{"b.yaml": "name: x\nstepps: []\nsteps:\n- {name: s, shell: 'true'}\n"}, false, "b.yaml:2", "stepps")

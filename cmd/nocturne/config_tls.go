@@ -76,10 +76,10 @@ var defaultTLS = TLSConfig{MinVersion: "1.2", HSTS: model.Duration(180 * 24 * ti
 
 func (c HTTPConfig) validate(f *faults) {
 	if c.MaxHeader < 4<<10 || c.MaxHeader > 1<<20 {
-		f.add("http.max_header", "is to be from 4KiB to 1MiB")
+		f.add("http.max_header", "must be from 4KiB to 1MiB")
 	}
 	if c.MaxBody < 64<<10 || c.MaxBody > 1<<30 {
-		f.add("http.max_body", "is to be from 64KiB to 1GiB")
+		f.add("http.max_body", "must be from 64KiB to 1GiB")
 	}
 	for _, d := range []struct {
 		name string

@@ -34,7 +34,7 @@ func TestTLSFaults(t *testing.T) {
 			return
 		}
 		for _, w := range want {
-			if !strings.Contains(err.Error(), name+": "+w) && !strings.Contains(err.Error(), name+w) {
+			if !strings.Contains(err.Error(), name+":1: "+w) && !strings.Contains(err.Error(), name+w) {
 				t.Errorf("%q: got %q, want %q in it", text, err, w)
 			}
 		}

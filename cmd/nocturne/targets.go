@@ -48,7 +48,7 @@ func (h *house) buryTargets(ctx context.Context, targets []collector.Target) err
 			h.log.Error("a target that is no more is not marked so", "component", "nocturne", "target", p.Name, "err", err)
 			continue
 		}
-		if err := known.Delete(p.id(), 0); err != nil && !errors.Is(err, state.ErrNotFound) {
+		if err := known.Delete(p.id(), 0); err != nil && !errors.Is(err, state.ErrNotFound) && !errors.Is(err, state.ErrReadOnly) {
 			return fmt.Errorf("forget target %s: %w", p.Name, err)
 		}
 	}
@@ -56,7 +56,9 @@ func (h *house) buryTargets(ctx context.Context, targets []collector.Target) err
 	for _, id := range slices.Sorted(maps.Keys(fresh)) {
 		recs = append(recs, state.Record[polled]{ID: id, Value: fresh[id]})
 	}
-	if err := known.PutMany(recs); err != nil {
+	if err := known.PutMany(recs); errors.Is(err, state.ErrReadOnly) {
+		h.log.Error("the targets of this run are not kept: one that goes before the next start is not marked so", "component", "nocturne", "err", err)
+	} else if err != nil {
 		return fmt.Errorf("keep the targets of this run: %w", err)
 	}
 	return nil
