@@ -149,6 +149,7 @@ func realFault(t *testing.T, sd systemd) (*hall, alerting.Alert) {
 }
 
 func TestLoopClosesOverRealSSHD(t *testing.T) {
+	whole(t)
 	sd := newSystemd(t)
 	h, a := realFault(t, sd)
 	j := h.ended(t, a.Episode)
@@ -176,6 +177,7 @@ func TestLoopClosesOverRealSSHD(t *testing.T) {
 }
 
 func TestBrokenRestartOverRealSSHD(t *testing.T) {
+	whole(t)
 	sd := newSystemd(t)
 	sd.write("broken", "", 0o644)
 	h, a := realFault(t, sd)
@@ -291,6 +293,7 @@ func (h *hall) goesOn(t *testing.T, good []string, bad map[string][]string) {
 }
 
 func TestRealSnmpd(t *testing.T) {
+	whole(t)
 	agent := snmptest.Snmpd(t, need.Binary(t, "snmpd", "snmpd"))
 	v2 := SNMPCredential{Version: "2c", Community: snmptest.Community}
 	v3 := SNMPCredential{
@@ -349,6 +352,7 @@ func (h *hall) equalsAgent(t *testing.T, name, agent string) {
 // TestHostKeysAreHeld has one host show another key than the pinned one, and
 // one whose key nobody pinned: neither is spoken to, the third goes on.
 func TestHostKeysAreHeld(t *testing.T) {
+	whole(t)
 	sd := newSystemd(t)
 	known, changed, unknown := sd.server(t), sd.server(t), sd.server(t)
 	line := strings.Replace(string(changed.KnownHosts()), strings.Fields(string(changed.KnownHosts()))[2], strings.Fields(string(known.KnownHosts()))[2], 1)

@@ -205,6 +205,7 @@ const bigRules = `groups:
 // once, under a firing alert, and shows that it all holds; before, that one
 // fault anywhere changes nothing.
 func TestReload(t *testing.T) {
+	whole(t)
 	h := startReloadHall(t)
 	h.lab.BreakRemedy(lab.RemedyFails)
 	host := h.lab.Hosts()[0]

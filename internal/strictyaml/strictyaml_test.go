@@ -104,7 +104,7 @@ func TestShort(t *testing.T) {
 	for in, want := range map[string]string{
 		"at: [x]\n":       "a.yaml:1: at: wants a mapping, not a list",
 		"at: {paht: x}\n": "a.yaml:1: at.paht: unknown field; known here: mode, path",
-		"at: {mode: x}\n": "a.yaml:1: at.mode: cannot be read as int",
+		"at: {mode: x}\n": "a.yaml:1: at.mode: cannot be read as int: wants a whole number from -9223372036854775808 to 9223372036854775807",
 	} {
 		if err := Decode("a.yaml", []byte(in), new(house)); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", in, err, want)

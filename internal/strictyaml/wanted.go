@@ -36,8 +36,8 @@ func wanted(t reflect.Type) string {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return fmt.Sprintf("a whole number from 0 to %d", uint64(1)<<t.Bits()-1)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		most := uint64(1)<<(t.Bits()-1) - 1
-		return fmt.Sprintf("a whole number from -%d to %d", most, most)
+		most := int64(uint64(1)<<(t.Bits()-1) - 1)
+		return fmt.Sprintf("a whole number from %d to %d", -most-1, most)
 	}
 	return "a value of type " + t.String()
 }
