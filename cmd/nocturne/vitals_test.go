@@ -117,7 +117,6 @@ func TestApplianceIsSeen(t *testing.T) {
 		`up{job="nocturne"}`:                                                                    1,
 		`process_resident_memory_bytes{job="nocturne"} > bool 1e7`:                              1,
 		`count({__name__=~"nocturne_.+",vmrange!=""}) or vector(0)`:                             0,
-		`sum(nocturne_alerting_evaluation_failures_total)`:                                      0,
 		`nocturne_alerting_notifications_waiting{receiver="noc"} + on() vector(0)`:              0,
 		`max(nocturne_automation_tasks_waiting) + max(nocturne_automation_oldest_task_seconds)`: 0,
 		`nocturne_history_series > bool 100`:                                                    1,

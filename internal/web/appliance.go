@@ -111,9 +111,20 @@ func (s *Server) applianceTiles(now time.Time) []admin.Tile {
 
 // parts are all that the program lives by.
 func (s *Server) parts(ctx context.Context, now time.Time) []admin.Part {
-	out := []admin.Part{s.historyPart(now), s.roomPart(ctx), s.rulesPart(now), s.targetsPart(now), s.jobsPart(now)}
+	out := []admin.Part{s.recordsPart(), s.historyPart(now), s.roomPart(ctx), s.rulesPart(now), s.targetsPart(now), s.jobsPart(now)}
 	out = append(out, s.receiverParts()...)
 	return append(out, s.ledgerPart(now), s.streamPart(now))
+}
+
+func (s *Server) recordsPart() admin.Part {
+	p := admin.Part{Name: "Records", State: ui.OK, Text: "Are written", Href: "/admin/about"}
+	if s.StateReadOnly == nil {
+		return p
+	}
+	if since, err := s.StateReadOnly(); err != nil {
+		p.State, p.Text = ui.Critical, "Nothing is written since "+ui.Stamp(since)+" UTC: "+oneLine(err)
+	}
+	return p
 }
 
 func (s *Server) historyPart(now time.Time) admin.Part {
@@ -152,13 +163,16 @@ func (s *Server) rulesPart(now time.Time) admin.Part {
 		}
 	}
 	p.Text = ui.Count(len(all), "rule is", "rules are") + " evaluated in time"
-	switch fault := s.engineFault(now); {
-	case fault != "":
+	if fault := s.engineFault(now); fault != "" {
 		p.State, p.Text = ui.Critical, after(fault)
-	case broken > 0:
+		return p
+	}
+	if broken > 0 {
 		p.State, p.Text = ui.Major, ui.Count(broken, "rule has", "rules have")+" an error: what it watches for is not seen"
-	case len(s.Faults) > 0:
-		p.State, p.Text = ui.Major, ui.Count(len(s.Faults), "file was", "files were")+" left out at the start"
+	}
+	if n := len(s.replaced.Load().Faults); n > 0 {
+		p.State = ui.Major
+		p.Text += "; " + ui.Count(n, "file was", "files were") + " left out at the start"
 	}
 	return p
 }
