@@ -336,7 +336,7 @@ func adminPages() []shown {
 		{name: "admin-people", path: "/admin/people", page: admin.PeoplePage(people)}, {name: "admin-tokens", path: "/admin/tokens", page: admin.TokensPage(tokens)},
 		{name: "admin-credentials", path: "/admin/credentials", page: admin.CredentialsPage(creds)}, {name: "admin-audit", path: "/admin/audit", page: admin.AuditPage(audit)},
 		{name: "admin-targets", path: "/admin/targets", page: admin.TargetsPage(targets)}, {name: "admin-rules", path: "/admin/rules", page: admin.RulesPage(rules)}, {name: "admin-about", path: "/admin/about", page: admin.AboutPage(about)},
-		{name: "admin-configuration", path: "/admin/configuration", page: admin.ConfigurationPage(configuration)}, {name: "admin-configuration-refused", path: "/admin/configuration", page: admin.ConfigurationPage(refused)},
+		{name: "admin-configuration", path: "/admin/configuration", page: admin.ConfigurationPage(configuration)}, {name: "admin-configuration-refused", path: "/admin/configuration-refused", page: admin.ConfigurationPage(refused)},
 	}
 }
 
