@@ -77,8 +77,10 @@ type DB struct {
 	inner   *held
 	engine  *promql.Engine
 	timeout time.Duration // of one query
+	logs    *logSync
+	room    *room
+	checks  *blockChecks
 	tiers   *tiers
-	parts
 
 	readOnlyAt atomic.Int64 // Unix time in ms; see ReadOnly
 
@@ -123,27 +125,30 @@ func Open(o Options) (*DB, error) {
 
 func openLocked(o Options, log *slog.Logger) (*DB, error) {
 	o.MinFree, o.owners = cmp.Or(o.MinFree, defaultMinFree), newOwners()
-	p := newParts(o, log)
-	tiers, asideInTiers, err := openTiers(o, p.room, log)
+	room, faults := newRoom(o.Dir, o.MinFree, log), new(logFaults)
+	checks := &blockChecks{dir: o.Dir, log: log}
+	tiers, asideInTiers, err := openTiers(o, room, log)
 	if err != nil {
 		return nil, err
 	}
 	o.deletable = tiers.deletable
 	if o.Remote != nil {
-		o.deletable = o.blocksToDelete(tiers)
+		o.deletable = o.blocksToDelete(func() bool { return tiers.raw.Load() != nil })
 	}
-	inner, found, err := openStore(o, p, log)
+	inner, found, err := openStore(o, room, checks, faults, log)
 	if err != nil {
 		return nil, errors.Join(err, tiers.Close())
 	}
 	db := &DB{
 		log:     log,
 		options: o,
-		inner:   newHeld(inner, p.faults),
+		inner:   newHeld(inner, faults),
 		tiers:   tiers,
-		parts:   p,
+		room:    room,
+		checks:  checks,
 		engine:  newEngine(o, log),
 		timeout: queryTimeout(o),
+		logs:    newLogSync(o.Dir),
 		aside:   append(found.aside, asideInTiers...),
 		lost:    found.lost,
 

@@ -107,9 +107,6 @@ func (a *api) lastSamples(ctx context.Context, sets [][]*labels.Matcher, mint, m
 			s.Metric = series.Labels()
 			out = append(out, s)
 		}
-		if err := it.Err(); err != nil {
-			return nil, err
-		}
 	}
 	return out, set.Err()
 }
@@ -126,7 +123,7 @@ func lastOf(it chunkenc.Iterator) (s promql.Sample, ok bool) {
 			s.F, ok = 0, !value.IsStaleNaN(s.H.Sum)
 		}
 	}
-	return s, ok
+	return s, ok && it.Err() == nil
 }
 
 // families groups samples, sorted by name, into what an encoder takes.
