@@ -280,6 +280,9 @@ func (b *Batch) Commit() (AppendResult, error) {
 			err = b.create()
 		}
 		b.src.db.logs.wrote()
+		if failed := b.src.db.logs.broken(); failed != nil { // since Begin
+			err = errors.Join(err, failed)
+		}
 	}
 	if err != nil {
 		appendFailures.Inc()

@@ -230,10 +230,14 @@ func checkMeta(dir string, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	return checkTombstonesThere(dir, meta)
+}
+
+func checkTombstonesThere(dir string, meta *tsdb.BlockMeta) error {
 	if meta.Stats.NumTombstones == 0 {
 		return nil
 	}
-	_, err = os.Stat(filepath.Join(dir, tombstones.TombstonesFilename))
+	_, err := os.Stat(filepath.Join(dir, tombstones.TombstonesFilename))
 	return err
 }
 

@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -75,5 +76,71 @@ func TestLateBlocksDoNotHideTheHead(t *testing.T) {
 	}
 	if after := len(db.inner.Blocks()); after >= before+3 {
 		t.Errorf("%d blocks have become %d: nothing is merged any more", before, after)
+	}
+}
+
+// TestCleanedSamplesStayDeleted deletes all of the newest block and has it
+// cleaned and merged. With the block gone the library would replay, at the next
+// opening, what the log still holds of it.
+func TestCleanedSamplesStayDeleted(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Log: quiet, Interval: 5 * time.Second}
+	db := openWith(t, o)
+	start := time.Now().Add(-100 * time.Minute).Truncate(20 * time.Minute).UnixMilli()
+	put := func(from, to int) {
+		t.Helper()
+		for at := start + int64(from)*60_000; at < start+int64(to)*60_000; at += 15_000 {
+			appendAll(t, db, Sample{labels.FromStrings("__name__", "m", "n", fmt.Sprint(at/15_000%2)), at, 1})
+		}
+		if err := db.inner.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() int {
+		t.Helper()
+		got, err := readAll(t, db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(got)
+	}
+	put(0, 55)
+	blocks := db.inner.Blocks()
+	newest := blocks[len(blocks)-1].Meta()
+	ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchRegexp, "__name__", ".+")}
+	if err := db.Delete(t.Context(), ms, time.UnixMilli(start), time.UnixMilli(newest.MaxTime-1)); err != nil {
+		t.Fatal(err)
+	}
+	want := count()
+	clean := func(when string) {
+		t.Helper()
+		if err := errors.Join(db.CleanTombstones(t.Context()), db.inner.Compact(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if got := count(); got != want {
+			t.Errorf("%s and cleaned: %d samples, want %d", when, got, want)
+		}
+	}
+	clean("deleted")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db = openWith(t, o)
+	if got := count(); got != want {
+		t.Errorf("opened again: %d samples, want %d", got, want)
+	}
+	put(55, 95)
+	want = count()
+	clean("a newer block was written")
+	for _, b := range db.inner.Blocks() {
+		if m := b.Meta(); m.ULID == newest.ULID || m.Stats.NumTombstones > 0 {
+			t.Errorf("block %s still has %d deletions", m.ULID, m.Stats.NumTombstones)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db = openWith(t, o)
+	if got := count(); got != want {
+		t.Errorf("opened a third time: %d samples, want %d", got, want)
 	}
 }

@@ -77,10 +77,8 @@ type DB struct {
 	inner   *held
 	engine  *promql.Engine
 	timeout time.Duration // of one query
-	logs    *logSync
-	room    *room
-	checks  *blockChecks
 	tiers   *tiers
+	parts
 
 	readOnlyAt atomic.Int64 // Unix time in ms; see ReadOnly
 
@@ -125,30 +123,27 @@ func Open(o Options) (*DB, error) {
 
 func openLocked(o Options, log *slog.Logger) (*DB, error) {
 	o.MinFree, o.owners = cmp.Or(o.MinFree, defaultMinFree), newOwners()
-	room, faults := newRoom(o.Dir, o.MinFree, log), new(logFaults)
-	checks := &blockChecks{dir: o.Dir, log: log}
-	tiers, asideInTiers, err := openTiers(o, room, log)
+	p := newParts(o, log)
+	tiers, asideInTiers, err := openTiers(o, p.room, log)
 	if err != nil {
 		return nil, err
 	}
 	o.deletable = tiers.deletable
 	if o.Remote != nil {
-		o.deletable = o.blocksToDelete(func() bool { return tiers.raw.Load() != nil })
+		o.deletable = o.blocksToDelete(tiers)
 	}
-	inner, found, err := openStore(o, room, checks, faults, log)
+	inner, found, err := openStore(o, p, log)
 	if err != nil {
 		return nil, errors.Join(err, tiers.Close())
 	}
 	db := &DB{
 		log:     log,
 		options: o,
-		inner:   newHeld(inner, faults),
+		inner:   newHeld(inner, p.faults),
 		tiers:   tiers,
-		room:    room,
-		checks:  checks,
+		parts:   p,
 		engine:  newEngine(o, log),
 		timeout: queryTimeout(o),
-		logs:    newLogSync(o.Dir),
 		aside:   append(found.aside, asideInTiers...),
 		lost:    found.lost,
 

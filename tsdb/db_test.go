@@ -114,6 +114,16 @@ func TestFailedSyncStopsAcknowledging(t *testing.T) {
 	db.logs.fsync = func(*os.File) error { return broken }
 	s.T++
 	appendAll(t, db, s)
+	open, err := db.Source("open").Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.T++
+	ref := open.Append(s.Labels, s.T, s.V)
+	other, err := db.Source("open").Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- db.Run(ctx) }()
@@ -123,6 +133,13 @@ func TestFailedSyncStopsAcknowledging(t *testing.T) {
 		t.Fatalf("Run: %v, want it to go on without samples", err)
 	}
 	db.logs.fsync = real // a later sync would lie
+	if r, err := open.Commit(); !errors.Is(err, broken) || !errors.Is(err, ErrReadOnly) || r.Appended > 0 {
+		t.Errorf("Commit of a batch that was open: %+v, %v, want the sync's error", r, err)
+	}
+	other.AppendRef(ref, s.T+1, s.V)
+	if r, err := other.Commit(); !errors.Is(err, broken) || r.Appended > 0 {
+		t.Errorf("Commit of a batch that was begun: %+v, %v, want the sync's error", r, err)
+	}
 	if _, err := db.Append(t.Context(), []Sample{s}); !errors.Is(err, broken) {
 		t.Errorf("Append: %v, want the sync's error", err)
 	}

@@ -30,8 +30,9 @@ func (db *DB) Delete(ctx context.Context, matchers []*labels.Matcher, from, to t
 	})
 }
 
-// CleanTombstones writes all blocks anew that something was deleted from. It
-// waits and fails as Delete does.
+// CleanTombstones writes all blocks anew that something was deleted from. When
+// all of the newest is deleted it stays until there is a newer one. It waits
+// and fails as Delete does.
 func (db *DB) CleanTombstones(ctx context.Context) error {
 	return db.change(ctx, "clean tombstones", func() error { return db.tiers.clean(ctx) })
 }
@@ -82,7 +83,7 @@ func (db *DB) delete(ctx context.Context, ms []*labels.Matcher, mint, maxt int64
 
 // clean needs writing.
 func (t *tiers) clean(ctx context.Context) error {
-	if err := t.raw.Load().CleanTombstones(); err != nil {
+	if err := t.raw.Load().CleanTombstones(); err != nil && !errors.Is(err, errKeepsCutoff) {
 		return fmt.Errorf("clean raw blocks: %w", err)
 	}
 	for _, tier := range t.list {

@@ -41,7 +41,8 @@
 //
 // All methods are safe for concurrent use. On disk, Dir is an ordinary
 // Prometheus data folder, except for rollup-5m and rollup-1h, damaged-log-* (kept logs), *.damaged,
-// log-opening and log-repair (while the log is replayed or repaired), meta.sum
+// log-opening and log-repair (while the log is replayed or repaired),
+// chunks_head.deleted and chunks_head.only (how to read chunks_head), meta.sum
 // in each block, log-sizes (how much of each log file is on disk) and reserve
 // (space for an opening on a full disk).
 package tsdb

@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -44,15 +45,18 @@ func fullFolder(t *testing.T, dir string, r *rand.Rand) oracle {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	all := oracle{map[sampleKey]float64{}, map[sampleKey]float64{}}
-	const series, step = 8, 5 * 1000
+	const series, step, deleteAt = 8, 5 * 1000, 120 * 12
 	start := time.Now().Add(-150 * time.Minute).Truncate(20 * time.Minute).UnixMilli()
 	for n := range 130 * 12 {
+		if n == deleteAt {
+			db = deleteSome(t, db, o, start+20*60*1000, start+118*60*1000, all)
+		}
 		var batch []Sample
 		for s := range series {
 			at := start + int64(n)*step
-			if s%2 == 1 && n%3 == 0 {
+			if s%2 == 1 && n%3 == 0 && (s != 3 || n < deleteAt) {
 				at -= 11 * 60 * 1000 // late, between two of the series
 				at += 1000
 			}
@@ -67,16 +71,6 @@ func fullFolder(t *testing.T, dir string, r *rand.Rand) oracle {
 			if err := db.inner.Compact(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-		}
-	}
-	from, to := start+20*60*1000, start+128*60*1000
-	if err := db.inner.Delete(t.Context(), from, to, labels.MustNewMatcher(labels.MatchEqual, "n", "3")); err != nil {
-		t.Fatal(err)
-	}
-	for k, v := range all.stored {
-		if strings.Contains(k.series, `n="3"`) && k.t >= from && k.t <= to {
-			all.deleted[k] = v
-			delete(all.stored, k)
 		}
 	}
 	if err := db.inner.ForceHeadMMap(); err != nil {
@@ -96,6 +90,27 @@ func fullFolder(t *testing.T, dir string, r *rand.Rand) oracle {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// deleteSome deletes from a series, in blocks and in the log, and opens the
+// store again: what was mapped before a deletion is not read after it.
+func deleteSome(t *testing.T, db *DB, o Options, from, to int64, all oracle) *DB {
+	t.Helper()
+	ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "n", "3")}
+	if err := errors.Join(db.Delete(t.Context(), ms, time.UnixMilli(from), time.UnixMilli(to)), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range all.stored {
+		if strings.Contains(k.series, `n="3"`) && k.t >= from && k.t <= to {
+			all.deleted[k] = v
+			delete(all.stored, k)
+		}
+	}
+	db, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
 }
 
 // readAll returns all samples of a store, and what kept it from reading some.
@@ -123,12 +138,14 @@ func readAll(t *testing.T, db *DB) (map[sampleKey]float64, error) {
 	return got, set.Err()
 }
 
-// TestEveryFileDamaged damages each file of a data folder in turn, and holds
-// what the store answers against what it was given.
+// TestEveryFileDamaged damages or removes each file of a data folder in turn,
+// and holds what the store answers against what it was given, also after a life
+// that goes on from there.
 func TestEveryFileDamaged(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long, and with the race detector longer")
 	}
+	t.Parallel()
 	_, r := need.Seed(t)
 	base := filepath.Join(t.TempDir(), "base")
 	all := fullFolder(t, base, r)
@@ -146,7 +163,7 @@ func TestEveryFileDamaged(t *testing.T) {
 			t.Fatalf("no %s in %q", want, files)
 		}
 	}
-	if n := checkDamaged(t, base, "", all); n != 0 {
+	if n := checkDamaged(t, base, "", all, false); n != 0 {
 		t.Fatalf("%d samples are missing in the whole folder", n)
 	}
 	t.Logf("%d files, %d samples, %d deleted", len(files), len(all.stored), len(all.deleted))
@@ -155,33 +172,39 @@ func TestEveryFileDamaged(t *testing.T) {
 		"flip": func(b []byte) []byte { b[r.IntN(len(b))] ^= 1 << r.IntN(8); return b },
 		"zero": func(b []byte) []byte { i := r.IntN(len(b)); clear(b[i:min(len(b), i+512)]); return b },
 		"none": func(b []byte) []byte { return b[:0] },
+		"gone": nil,
 	}
 	for _, file := range files {
+		inBlock := folder.IsBlock(strings.Split(file, "/")[0])
 		for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 			was, err := os.ReadFile(filepath.Join(base, file))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(was) == 0 || (kind == "none" || kind == "zero") && r.IntN(4) > 0 {
+			rare := kind == "none" || kind == "zero" || kind == "gone" && inBlock
+			if len(was) == 0 && kind != "gone" || rare && r.IntN(4) > 0 {
 				continue
 			}
 			dir := filepath.Join(t.TempDir(), "data")
-			if err := os.CopyFS(dir, os.DirFS(base)); err != nil {
-				t.Fatal(err)
+			copyTo(t, base, dir)
+			what := fmt.Sprintf("%s: %s of %d", file, kind, len(was))
+			if kind == "gone" {
+				if err := os.Remove(filepath.Join(dir, file)); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				data := kinds[kind](slices.Clone(was))
+				if slices.Equal(was, data) {
+					continue
+				}
+				write(t, filepath.Join(dir, file), data)
+				at := 0
+				for at < len(data) && data[at] == was[at] {
+					at++
+				}
+				what = fmt.Sprintf("%s: %s at %d of %d", file, kind, at, len(was))
 			}
-			data := kinds[kind](slices.Clone(was))
-			if slices.Equal(was, data) {
-				continue
-			}
-			if err := os.WriteFile(filepath.Join(dir, file), data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			at := 0
-			for at < len(data) && data[at] == was[at] {
-				at++
-			}
-			what := fmt.Sprintf("%s: %s at %d of %d", file, kind, at, len(was))
-			missing := checkDamaged(t, dir, what, all)
+			missing := checkDamaged(t, dir, what, all, !inBlock && (kind == "gone" || r.IntN(3) == 0) || r.IntN(12) == 0)
 			t.Logf("%s: %d missing", what, missing)
 			if err := os.RemoveAll(dir); err != nil {
 				t.Fatal(err)
@@ -190,21 +213,54 @@ func TestEveryFileDamaged(t *testing.T) {
 	}
 }
 
+// liveOn appends to a store that was repaired, to new series before the old,
+// and compacts.
+func liveOn(t *testing.T, db *DB, what string, all oracle) map[sampleKey]float64 {
+	t.Helper()
+	later := map[sampleKey]float64{}
+	newest := int64(0)
+	for k := range all.stored {
+		newest = max(newest, k.t)
+	}
+	for n := range 25 {
+		var batch []Sample
+		for s := range 16 {
+			at := newest + 60_000 + int64(n)*5000
+			if s%2 == 1 && n > 4 {
+				at -= 10*60*1000 + 2500 // late, between two of all others
+			}
+			ls := labels.FromStrings("__name__", "m", "n", fmt.Sprint(15-s))
+			batch = append(batch, Sample{ls, at, float64(-n)})
+			later[sampleKey{ls.String(), at}] = float64(-n)
+		}
+		if got, err := db.Append(t.Context(), batch); err != nil || got.Appended != len(batch) {
+			t.Errorf("%s: goes on with %+v, %v", what, got, err)
+			return nil
+		}
+	}
+	if err := db.inner.Compact(t.Context()); err != nil {
+		t.Logf("%s: goes on: %v", what, err)
+	}
+	return later
+}
+
 // checkDamaged opens a folder and returns how many samples are missing.
 // A wrong value is a failure, a missing one unless something was reported.
-func checkDamaged(t *testing.T, dir, what string, all oracle) int {
+func checkDamaged(t *testing.T, dir, what string, all oracle, live bool) int {
 	t.Helper()
 	found, err := Verify(dir, nil)
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	faults := len(found.Faults)
-	var first map[sampleKey]float64
-	missing := 0
 	openings := 1
-	if !folder.IsBlock(strings.Split(what, "/")[0]) {
+	switch {
+	case live:
+		openings = 3
+	case !folder.IsBlock(strings.Split(what, "/")[0]):
 		openings = 2 // what a log is repaired to must last
 	}
+	var first, later map[sampleKey]float64
+	missing := 0
 	for opened := range openings {
 		o := smallOptions
 		o.Dir = dir
@@ -215,44 +271,75 @@ func checkDamaged(t *testing.T, dir, what string, all oracle) int {
 		}
 		got, failed := readAll(t, db)
 		told := failed != nil || len(db.Stats().SetAside)+len(db.Stats().Lost) > 0
+		if opened == 0 {
+			first = got
+			missing = checkFirst(t, what, got, all, told)
+			if missing > 0 && len(found.Faults) == 0 {
+				t.Errorf("%s: %d samples missing, and Verify found nothing", what, missing)
+			}
+			if file, _, _ := strings.Cut(what, ":"); failed != nil && !strings.Contains(failed.Error(), file) {
+				t.Errorf("%s: the error does not name the file: %v", what, failed)
+			}
+			if live {
+				later = liveOn(t, db, what, all)
+			}
+		} else if failed == nil {
+			checkAgain(t, fmt.Sprintf("%s, opening %d", what, opened+1), got, first, later)
+		}
 		if err := db.Close(); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		if opened > 0 {
-			if failed == nil && !maps.Equal(got, first) {
-				t.Errorf("%s: opened again, %d samples instead of %d", what, len(got), len(first))
-			}
-			break
+	}
+	return missing
+}
+
+func checkFirst(t *testing.T, what string, got map[sampleKey]float64, all oracle, told bool) (missing int) {
+	t.Helper()
+	risen := 0
+	for k, v := range got {
+		if want, ok := all.stored[k]; ok && want == v {
+			continue
 		}
-		first, missing = got, 0
-		risen := 0
-		for k, v := range got {
-			if want, ok := all.stored[k]; ok && want == v {
-				continue
-			}
-			if want, ok := all.deleted[k]; ok && want == v {
-				risen++
-				continue
-			}
-			t.Errorf("%s: %v = %g, never stored", what, k, v)
+		if want, ok := all.deleted[k]; ok && want == v {
+			risen++
+			continue
 		}
-		for k := range all.stored {
-			if _, ok := got[k]; !ok {
-				missing++
-			}
+		t.Errorf("%s: %v = %g, never stored", what, k, v)
+	}
+	for k := range all.stored {
+		if _, ok := got[k]; !ok {
+			missing++
 		}
-		if !told && missing+risen > 0 {
-			t.Errorf("%s: %d samples missing, %d deleted ones back, and nothing said", what, missing, risen)
-		}
-		if missing > 0 && faults == 0 {
-			t.Errorf("%s: %d samples missing, and Verify found nothing", what, missing)
-		}
-		if failed != nil {
-			t.Logf("%s: %v", what, failed)
-			if file, _, _ := strings.Cut(what, ":"); !strings.Contains(failed.Error(), file) {
-				t.Errorf("%s: the error does not name the file: %v", what, failed)
+	}
+	if !told && missing+risen > 0 {
+		t.Errorf("%s: %d samples missing, %d deleted ones back, and nothing said", what, missing, risen)
+	}
+	return missing
+}
+
+// checkAgain wants what the first opening found and what came later, and
+// nothing else.
+func checkAgain(t *testing.T, what string, got, first, later map[sampleKey]float64) {
+	t.Helper()
+	want := maps.Clone(first)
+	maps.Copy(want, later)
+	if maps.Equal(got, want) {
+		return
+	}
+	wrong, gone := 0, 0
+	for k, v := range got {
+		if is, ok := want[k]; !ok || is != v {
+			if wrong++; wrong < 3 {
+				t.Logf("%s: %v = %g, want %g", what, k, v, is)
 			}
 		}
 	}
-	return missing
+	for k := range want {
+		if _, ok := got[k]; !ok {
+			if gone++; gone < 3 {
+				t.Logf("%s: %v is gone", what, k)
+			}
+		}
+	}
+	t.Errorf("%s: %d samples are wrong and %d gone of %d", what, wrong, gone, len(want))
 }

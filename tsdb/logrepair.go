@@ -9,12 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/tsdb/chunks"
-	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 	"github.com/prometheus/prometheus/util/compression"
 
@@ -45,8 +43,9 @@ type logRepair struct {
 	lost  []LostLog
 
 	refs    map[chunks.HeadSeriesRef]bool
-	orphans bool // series may be unknown; their samples are dropped, see rewrite
-	mapped  mappedLate
+	highest chunks.HeadSeriesRef // that is named at all
+	orphans bool                 // series may be unknown; their samples are dropped, see rewrite
+	mapped  *mappedChunks
 	late    map[chunks.HeadSeriesRef]bool // series with late samples so far
 	reader  recordReader
 	lastT   int64
@@ -62,12 +61,12 @@ type logRepair struct {
 // its file, and takes it for true at replay when any later chunk is there; and
 // while it compacts late samples it writes markers of no chunk at all. A kill
 // in between loses the samples, unless the marker goes.
-func repairLogs(dir string, known map[string]int64, mapped mappedLate, log *slog.Logger) ([]LostLog, string, error) {
+func repairLogs(dir string, known map[string]int64, mapped *mappedChunks, log *slog.Logger) ([]LostLog, string, error) {
 	r := &logRepair{dir: dir, log: log, mapped: mapped, lastT: math.MinInt64,
 		refs: map[chunks.HeadSeriesRef]bool{}, late: map[chunks.HeadSeriesRef]bool{}}
-	if err := os.RemoveAll(filepath.Join(dir, repairName)); err != nil {
-		return nil, "", err
-	}
+	// A repair that did not come to its end has left samples without a series.
+	_, err := os.Stat(filepath.Join(dir, repairName))
+	r.orphans = err == nil
 	if err := r.scan(known); err != nil {
 		return nil, "", err
 	}
@@ -77,9 +76,15 @@ func repairLogs(dir string, known map[string]int64, mapped mappedLate, log *slog
 	damaged := r.orphans || slices.ContainsFunc(r.files, func(f *logFile) bool { return len(f.damage) > 0 || f.size < f.known })
 	if damaged {
 		// The sizes in it are no longer true from here on.
-		if err := os.RemoveAll(filepath.Join(dir, logSizesName)); err != nil {
+		if err := errors.Join(r.begin(), os.RemoveAll(filepath.Join(dir, logSizesName))); err != nil {
 			return nil, "", err
 		}
+		if err := r.fill(known); err != nil {
+			return nil, "", err
+		}
+	}
+	if err := r.hide(damaged); err != nil {
+		return nil, "", err
 	}
 	for _, f := range r.files {
 		if !damaged && !f.late {
@@ -97,28 +102,23 @@ func repairLogs(dir string, known map[string]int64, mapped mappedLate, log *slog
 	return r.lost, r.kept, os.RemoveAll(filepath.Join(dir, repairName))
 }
 
+// begin leaves a sign of the repair until it has ended.
+func (r *logRepair) begin() error {
+	if err := os.MkdirAll(filepath.Join(r.dir, repairName), 0o777); err != nil {
+		return err
+	}
+	return folder.Sync(r.dir)
+}
+
 // scan reads the headers of all that the library is going to replay.
 func (r *logRepair) scan(known map[string]int64) error {
-	folders, err := r.folders()
+	places, err := logPlaces(r.dir, known)
 	if err != nil {
 		return err
 	}
-	for _, place := range folders {
-		segments, err := segmentsFrom(place.path, place.first)
-		if err != nil {
-			return err
-		}
-		for i, n := range segments {
-			for gap := n; i > 0 && gap > segments[i-1]+1; gap-- {
-				// The library takes no log with a number missing.
-				if err := os.WriteFile(segmentPath(place.path, gap-1), nil, 0o666); err != nil {
-					return err
-				}
-				r.orphans = true
-				r.lost = append(r.lost, LostLog{Bytes: known[relative(r.dir, segmentPath(place.path, gap-1))]})
-			}
-		}
-		files, err := r.scanFolder(place.path, segments, known)
+	for _, place := range places {
+		r.orphans = r.orphans || len(place.missing) > 0
+		files, err := r.scanFolder(place.path, place.segments, known)
 		if err != nil {
 			return err
 		}
@@ -130,29 +130,51 @@ func (r *logRepair) scan(known map[string]int64) error {
 	return nil
 }
 
-type logPlace struct {
-	path  string
-	first int // segment that is replayed
-}
-
-// folders lists the last checkpoint and the logs, as they are replayed.
-func (r *logRepair) folders() ([]logPlace, error) {
-	wal := filepath.Join(r.dir, "wal")
-	points, err := filepath.Glob(filepath.Join(wal, checkpointPrefix+"*"))
+// fill puts an empty segment in the place of each that is missing, since the
+// library takes no log without one of its numbers, and notes what was lost.
+func (r *logRepair) fill(known map[string]int64) error {
+	places, err := logPlaces(r.dir, known)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	last, at := "", -1
-	for _, p := range points {
-		if n, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(p), checkpointPrefix)); err == nil && n > at {
-			last, at = p, n
+	for _, place := range places {
+		if len(place.missing) == 0 {
+			continue
+		}
+		if err := os.MkdirAll(place.path, 0o777); err != nil {
+			return err
+		}
+		for _, n := range place.missing {
+			path := segmentPath(place.path, n)
+			r.log.Error("a segment of the log is missing", "segment", relative(r.dir, path))
+			if err := os.WriteFile(path, nil, 0o666); err != nil {
+				return err
+			}
+			r.lost = append(r.lost, LostLog{Bytes: known[relative(r.dir, path)]})
+		}
+		if err := errors.Join(folder.Sync(place.path), folder.Sync(filepath.Dir(place.path))); err != nil {
+			return err
 		}
 	}
-	folders := []logPlace{{wal, at + 1}, {filepath.Join(r.dir, "wbl"), 0}}
-	if last != "" {
-		folders = slices.Insert(folders, 0, logPlace{last, 0})
+	return nil
+}
+
+// hide hides mapped chunks that the library would read wrongly.
+func (r *logRepair) hide(damaged bool) error {
+	if err := r.mapped.hideNameless(r.highest); err != nil {
+		return err
 	}
-	return folders, nil
+	if damaged {
+		return r.mapped.noteOnly(r.dir)
+	}
+	written, err := folder.Written(r.dir)
+	if err != nil {
+		return err
+	}
+	if only, err := r.mapped.onlyMapped(r.dir, written); only || err != nil {
+		return err
+	}
+	return r.mapped.hideOne(written)
 }
 
 func (r *logRepair) scanFolder(folder string, segments []int, known map[string]int64) ([]*logFile, error) {
@@ -168,7 +190,12 @@ func (r *logRepair) scanFolder(folder string, segments []int, known map[string]i
 		}
 		f.size = int64(len(data))
 		good := int64(-1)
-		f.damage = walkLog(data, func(off int64, _ compression.Type, _ []byte) { good = off })
+		f.damage = walkLog(data, func(off int64, compr compression.Type, rec []byte) {
+			good = off
+			if !f.late {
+				r.highest = max(r.highest, r.reader.highest(compr, rec))
+			}
+		})
 		if good >= 0 || len(f.damage) > 0 {
 			tail = nil
 		}
@@ -273,60 +300,6 @@ func (r *logRepair) until(t int64) {
 	}
 }
 
-// filter returns a record as it is to be written again, and whether something
-// was left out of it.
-func (r *logRepair) filter(f *logFile, d logRecord, orphans *LostLog) (plain []byte, less bool) {
-	var enc record.Encoder
-	switch d.kind {
-	case record.Series:
-		for _, s := range d.series {
-			r.refs[s.Ref] = true
-		}
-	case record.Samples, record.SamplesV2:
-		if len(d.samples) == 0 {
-			return d.plain, false
-		}
-		if r.open < len(r.lost) {
-			r.until(d.samples[0].T)
-		}
-		r.lastT = d.samples[len(d.samples)-1].T
-		known := make([]record.RefSample, 0, len(d.samples))
-		for _, s := range d.samples {
-			if r.orphans && !r.refs[s.Ref] {
-				orphans.add(s.T)
-				continue
-			}
-			known = append(known, s)
-			if f.late {
-				r.late[s.Ref] = true
-			}
-		}
-		switch {
-		case len(known) == len(d.samples):
-			return d.plain, false
-		case len(known) == 0:
-			return nil, true
-		}
-		enc.EnableSTStorage = d.kind == record.SamplesV2
-		return enc.Samples(known, nil), true
-	case record.MmapMarkers:
-		known := make([]record.RefMmapMarker, 0, len(d.markers))
-		for _, m := range d.markers {
-			if r.mapped[m.MmapRef] || m.MmapRef == 0 && !r.late[m.Ref] {
-				known = append(known, m)
-			}
-		}
-		switch {
-		case len(known) == len(d.markers):
-			return d.plain, false
-		case len(known) == 0:
-			return nil, true
-		}
-		return enc.MmapMarkers(known, nil), true
-	}
-	return d.plain, false
-}
-
 // copyOf names the copy of f that keep makes.
 func (r *logRepair) copyOf(f *logFile) string {
 	if r.kept == "" {
@@ -350,7 +323,7 @@ func (r *logRepair) keep(f *logFile) error {
 
 // replace writes recs to a segment of their own, which takes the place of f.
 func (r *logRepair) replace(f *logFile, recs [][]byte) error {
-	tmp := filepath.Join(r.dir, repairName)
+	tmp := filepath.Join(r.dir, repairName, "segment")
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}

@@ -15,6 +15,11 @@ import (
 // place and never synced, since it may lag behind what it speaks of.
 const logSizesName = "log-sizes"
 
+// lateFirst stands in it for the number of the first segment of late samples
+// that is sure to be needed: the log of those is truncated without leaving a
+// checkpoint that tells.
+const lateFirst = "wbl"
+
 // readLogSizes returns the sizes by path in dir, none when there is no file or
 // it is damaged.
 func readLogSizes(dir string) map[string]int64 {
@@ -73,12 +78,49 @@ func (l *logSync) finishedSizes() map[string]int64 {
 	for _, path := range points {
 		note(path)
 	}
-	if files, err := mappedFiles(filepath.Join(l.dir, mappedFolder)); err == nil && len(files) > 1 {
-		for _, path := range files[:len(files)-1] {
+	if files, err := mappedFiles(filepath.Join(l.dir, mappedFolder)); err == nil && len(files) > 0 {
+		last := len(files) - 1
+		for _, path := range files[:last] {
 			note(path)
 		}
+		found[relative(l.dir, files[last])] = 0 // it is there, and grows
+	}
+	if n, ok := l.sizes[lateFirst]; ok {
+		found[lateFirst] = n
 	}
 	return found
+}
+
+// remapped says whether a file of mapped chunks came or went since the last
+// call.
+func (l *logSync) remapped() bool {
+	st, err := os.Stat(filepath.Join(l.dir, mappedFolder))
+	if err != nil || st.ModTime().Equal(l.mappedAt) {
+		return false
+	}
+	l.mappedAt = st.ModTime()
+	return true
+}
+
+// truncatesLate notes, durably, that all segments of the log of late samples
+// but the newest may go from now on: their samples are being written as blocks.
+func (l *logSync) truncatesLate() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	segments, err := segmentsFrom(filepath.Join(l.dir, logFolders[1]), 0)
+	if err != nil || len(segments) == 0 {
+		return err
+	}
+	first := int64(segments[len(segments)-1])
+	if l.sizes[lateFirst] == first {
+		return nil
+	}
+	l.sizes[lateFirst] = first
+	l.note(true)
+	if l.notes == nil {
+		return nil
+	}
+	return l.notes.Sync()
 }
 
 // relative is path as seen from dir, for people and as a key.

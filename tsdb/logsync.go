@@ -46,6 +46,8 @@ type logSync struct {
 	sizes map[string]int64 // on disk, by path in dir; see logSizesName
 	noted time.Time        // when sizes were last written
 	notes *os.File
+	// mappedAt is when a file of mapped chunks last came or went.
+	mappedAt time.Time
 	// fsync is (*os.File).Sync; a test makes it fail.
 	fsync func(*os.File) error
 }
@@ -97,15 +99,20 @@ func (l *logSync) full() error {
 	return nil
 }
 
+// broken returns why nothing is acknowledged, without waiting for a sync.
+func (l *logSync) broken() error {
+	if err := l.failed.Load(); err != nil {
+		return *err
+	}
+	return l.full()
+}
+
 // wrote notes an append whose records are in the files.
 func (l *logSync) wrote() { l.writes.Add(1) }
 
 // state returns when the last sync ended and, once one has failed, why.
 func (l *logSync) state() (time.Time, error) {
-	if err := l.failed.Load(); err != nil {
-		return time.Time{}, *err
-	}
-	if err := l.full(); err != nil {
+	if err := l.broken(); err != nil {
 		return time.Time{}, err
 	}
 	l.mu.Lock()
@@ -121,7 +128,7 @@ func (l *logSync) synced(ctx context.Context) error {
 	want := l.writes.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.done >= want && l.failed.Load() == nil && l.full() == nil {
+	if l.done >= want && l.broken() == nil {
 		return nil
 	}
 	return l.pass()
@@ -137,10 +144,7 @@ func (l *logSync) sync() error {
 // pass needs mu. After an error no later pass may succeed: the kernel reports
 // a lost page once and then calls the file clean.
 func (l *logSync) pass() error {
-	if err := l.failed.Load(); err != nil {
-		return *err
-	}
-	if err := l.full(); err != nil {
+	if err := l.broken(); err != nil {
 		return err
 	}
 	start, writes := time.Now(), l.writes.Load()
@@ -157,7 +161,7 @@ func (l *logSync) pass() error {
 	}
 	l.done, l.last = writes, time.Now()
 	syncSeconds.UpdateDuration(start)
-	if turned {
+	if turned = l.remapped() || turned; turned {
 		l.sizes = l.finishedSizes()
 	}
 	l.note(turned)

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +27,8 @@ const (
 	mappedMark = "chunks_head.deleted"
 	// mappedHead is a mapped chunk's series, first and last time and encoding,
 	// which its length follows.
-	mappedHead = chunks.SeriesRefSize + 2*chunks.MintMaxtSize + chunks.ChunkEncodingSize
+	mappedHead     = mappedEncoding + chunks.ChunkEncodingSize
+	mappedEncoding = chunks.SeriesRefSize + 2*chunks.MintMaxtSize
 )
 
 // mappedFiles lists the files of mapped chunks, oldest first.
@@ -36,13 +38,19 @@ func mappedFiles(dir string) ([]string, error) {
 	return names, err
 }
 
-// mappedLate are the places of the mapped chunks of late samples.
-type mappedLate map[chunks.ChunkDiskMapperRef]bool
+// mappedChunk is a chunk in a file of mapped chunks.
+type mappedChunk struct {
+	ref    chunks.ChunkDiskMapperRef // the number of the file, and where in it
+	series chunks.HeadSeriesRef
+	maxT   int64
+	late   bool
+	hidden bool // see hide
+}
 
 // checkMappedFile reads all chunks of a file, where the library believes
 // lengths before it compares checksums. It returns the offset of the first
-// damage, and adds to late.
-func checkMappedFile(path string, late mappedLate) (off, size int64, err error) {
+// damage.
+func checkMappedFile(path string, each func(mappedChunk)) (off, size int64, err error) {
 	st, err := os.Stat(path)
 	if err != nil || st.Size() == 0 {
 		return -1, 0, err // made and not written to; the library removes it
@@ -72,9 +80,13 @@ func checkMappedFile(path string, late mappedLate) (off, size int64, err error) 
 		if n == 0 {
 			break
 		}
-		if data[i+mappedHead-chunks.ChunkEncodingSize]&chunks.OutOfOrderMask != 0 {
-			late[chunks.ChunkDiskMapperRef(seq<<32|uint64(i))] = true
-		}
+		encoding := data[i+mappedEncoding]
+		each(mappedChunk{
+			ref:    chunks.ChunkDiskMapperRef(seq<<32 | uint64(i)),
+			series: chunks.HeadSeriesRef(binary.BigEndian.Uint64(data[i:])),
+			maxT:   int64(binary.BigEndian.Uint64(data[i+chunks.SeriesRefSize+chunks.MintMaxtSize:])),
+			late:   encoding&chunks.OutOfOrderMask != 0, hidden: encoding == hiddenEncoding,
+		})
 		i += n
 	}
 	return -1, size, nil
@@ -130,30 +142,65 @@ func dropMarkedMapped(dir string) error {
 }
 
 // dropDamagedMapped removes the mapped chunks when one of them is damaged or
-// cut short: all of them are in the log too, and the library reads them from
-// there when the folder is gone. It returns those of late samples that are
-// there.
-func dropDamagedMapped(dir string, known map[string]int64, log *slog.Logger) (mappedLate, error) {
-	mapped := filepath.Join(dir, mappedFolder)
-	files, err := mappedFiles(mapped)
+// cut short, or a file of them is missing: all of them are in the log too, and
+// the library reads them from there when the folder is gone. Without a file
+// between others it would not open, and without the first it would pass over
+// what the log holds of that time. It returns what is there.
+func dropDamagedMapped(dir string, known map[string]int64, log *slog.Logger) (*mappedChunks, error) {
+	folderOf := filepath.Join(dir, mappedFolder)
+	files, err := mappedFiles(folderOf)
 	if err != nil {
 		return nil, err
 	}
-	late := mappedLate{}
-	for _, path := range files {
-		off, size, err := checkMappedFile(path, late)
-		if _, ok := errors.AsType[*fs.PathError](err); ok {
-			return nil, err
-		}
-		if want := known[relative(dir, path)]; err == nil && size < want {
-			off, err = size, fmt.Errorf("%d bytes are missing at the end", want-size)
-		}
-		if err == nil {
-			continue
-		}
-		mappedDropped.Inc()
-		log.Warn("damaged mapped chunks dropped, they are read from the log", "file", relative(dir, path), "offset", off, "err", err)
-		return mappedLate{}, errors.Join(os.RemoveAll(mapped), folder.Sync(dir))
+	m := &mappedChunks{dir: folderOf, files: files, late: map[chunks.ChunkDiskMapperRef]bool{}}
+	if _, err := os.Stat(filepath.Join(dir, mappedOnly)); err == nil {
+		known = nil // what it knows may have been truncated a moment later
 	}
-	return late, nil
+	file, off, cause := missingMapped(dir, files, known), int64(0), error(nil)
+	if file != "" {
+		cause = errors.New("the file is missing")
+	}
+	for i := 0; i < len(files) && cause == nil; i++ {
+		var size int64
+		file = relative(dir, files[i])
+		off, size, cause = checkMappedFile(files[i], m.add)
+		if _, ok := errors.AsType[*fs.PathError](cause); ok {
+			return nil, cause
+		}
+		if want := known[file]; cause == nil && size < want {
+			off, cause = size, fmt.Errorf("%d bytes are missing at the end", want-size)
+		}
+	}
+	if cause == nil {
+		return m, nil
+	}
+	mappedDropped.Inc()
+	log.Warn("damaged mapped chunks dropped, they are read from the log", "file", file, "offset", off, "err", cause)
+	return &mappedChunks{}, errors.Join(os.RemoveAll(folderOf), folder.Sync(dir))
+}
+
+// missingMapped names a file of mapped chunks that was there and is not, "" if
+// there is none.
+func missingMapped(dir string, files []string, known map[string]int64) string {
+	for i, path := range files {
+		if i > 0 && filepath.Base(path) != fmt.Sprintf("%06d", numberOf(files[i-1])+1) {
+			return relative(dir, files[i-1]) + " and following"
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if filepath.Dir(name) == mappedFolder && !slices.Contains(files, filepath.Join(dir, name)) {
+			return name
+		}
+	}
+	return ""
+}
+
+// numberOf is the number by which a file of mapped chunks, or a segment of a
+// log, is named; -1 for what is neither.
+func numberOf(path string) int {
+	n, err := strconv.Atoi(filepath.Base(path))
+	if err != nil {
+		return -1
+	}
+	return n
 }

@@ -19,10 +19,27 @@ type findings struct {
 	lost  []LostLog
 }
 
+// parts are what is ours around the library's store, from before it opens.
+type parts struct {
+	room   *room
+	checks *blockChecks
+	faults *logFaults
+	logs   *logSync
+	first  *firstFile
+}
+
+func newParts(o Options, log *slog.Logger) parts {
+	return parts{
+		room: newRoom(o.Dir, o.MinFree, log), checks: &blockChecks{dir: o.Dir, log: log}, faults: new(logFaults),
+		logs: newLogSync(o.Dir), first: &firstFile{dir: o.Dir},
+	}
+}
+
 // openStore opens the library's store after what would keep it from opening,
 // or would have it open wrongly, is put aside or right. On a full disk it
 // gives up the reserve for as long.
-func openStore(o Options, room *room, checks *blockChecks, faults *logFaults, log *slog.Logger) (_ *tsdb.DB, f findings, err error) {
+func openStore(o Options, p parts, log *slog.Logger) (_ *tsdb.DB, f findings, err error) {
+	room := p.room
 	room.look()
 	if had := room.reserved(); room.check() != nil && had > 0 {
 		log.Warn("opening on a full disk with what was kept in reserve", "bytes", had)
@@ -50,15 +67,15 @@ func openStore(o Options, room *room, checks *blockChecks, faults *logFaults, lo
 	if err != nil {
 		return nil, f, err
 	}
-	if err := checks.now(); err != nil {
+	if err := p.checks.now(); err != nil {
 		return nil, f, err
 	}
 	s := settings(o)
 	s.StripeSize = stripes(o.Dir)
-	s.NewCompactorFunc = compactorFunc(room, o.compacting(), log)
-	s.PostingsDecoderFactory = checks.decoder
+	s.NewCompactorFunc = compactorFunc(p, o.compacting(), log)
+	s.PostingsDecoderFactory = p.checks.decoder
 	s.BlockQuerierFunc, s.BlockChunkQuerierFunc = blockQuerier, blockChunkQuerier
-	inner, cut, err := openRepaired(o.Dir, s, faults, log)
+	inner, cut, err := openRepaired(o.Dir, s, p, log)
 	f.lost, f.aside = lost, append(append(f.aside, aside...), cut...)
 	return inner, f, err
 }
@@ -66,20 +83,24 @@ func openStore(o Options, room *room, checks *blockChecks, faults *logFaults, lo
 // openRepaired opens the library's store, again after each repair of a log:
 // one that cut the log of samples in order has not read the log of late ones,
 // and would drop it at the next compaction.
-func openRepaired(dir string, s *tsdb.Options, faults *logFaults, log *slog.Logger) (*tsdb.DB, []string, error) {
+func openRepaired(dir string, s *tsdb.Options, p parts, log *slog.Logger) (*tsdb.DB, []string, error) {
 	var aside []string
 	for range 1 + len(logFolders) {
 		kept, err := keepLogs(dir, log)
 		if err != nil {
 			return nil, nil, err
 		}
-		faults.drop()
-		inner, err := tsdb.Open(dir, log, faults, s, nil)
+		p.faults.drop()
+		if err := p.first.opening(); err != nil {
+			return nil, nil, err
+		}
+		inner, err := tsdb.Open(dir, log, p.faults, s, nil)
 		if err != nil {
 			return nil, nil, err // the links stay for the next opening to judge
 		}
 		cut, err := kept.settle(log.With("newest_sample_left", time.UnixMilli(inner.Head().MaxTime()).UTC()))
 		if err == nil && len(cut) == 0 {
+			p.first.db.Store(inner)
 			return inner, aside, nil
 		}
 		aside = append(aside, cut...)

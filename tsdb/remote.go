@@ -42,6 +42,7 @@ var (
 
 var (
 	answeredHere  = metrics.GetOrCreateCounter(`nocturne_tsdb_queries_total{from="buffer"}`)
+	droppedUnsent = metrics.GetOrCreateCounter(`nocturne_tsdb_blocks_dropped_unsent_total`)
 	answeredThere = metrics.GetOrCreateCounter(`nocturne_tsdb_queries_total{from="remote"}`)
 )
 
@@ -113,14 +114,23 @@ func (o Options) retention() time.Duration {
 
 // blocksToDelete is the library's rule, by age, except that blocks which the
 // remote store lacks stay until the buffer is as old as RetentionBehind. While
-// the store opens nobody knows what that store lacks, and all stay.
-func (o Options) blocksToDelete(opened func() bool) tsdb.BlocksToDeleteFunc {
+// the store opens nobody knows what that store lacks, and all stay. RawBytes
+// holds in any case, as does the room on the disk: old samples go unsent rather
+// than that new ones are refused.
+func (o Options) blocksToDelete(t *tiers) tsdb.BlocksToDeleteFunc {
 	return func(blocks []*tsdb.Block) map[ulid.ULID]struct{} {
 		keep, most := o.retention(), cmp.Or(o.RetentionBehind, 15*24*time.Hour)
-		if !opened() {
+		opened, unsent := t.raw.Load() != nil, int64(math.MaxInt64)
+		var over map[ulid.ULID]bool
+		if !opened {
 			keep = math.MaxInt64
-		} else if behind := min(o.Remote.lag(), most); behind > 0 {
-			keep = max(keep, min(keep+behind, most))
+		} else {
+			lag := o.Remote.lag()
+			if behind := min(lag, most); behind > 0 {
+				keep = max(keep, min(keep+behind, most))
+				unsent = time.Now().Add(-lag).UnixMilli()
+			}
+			over = t.overSize(blocks, t.room.short())
 		}
 		var newest int64
 		for _, b := range blocks {
@@ -128,7 +138,14 @@ func (o Options) blocksToDelete(opened func() bool) tsdb.BlocksToDeleteFunc {
 		}
 		gone := map[ulid.ULID]struct{}{}
 		for _, b := range blocks {
-			if m := b.Meta(); m.Compaction.Deletable || newest-m.MaxTime >= keep.Milliseconds() {
+			m := b.Meta()
+			expired := m.Compaction.Deletable || newest-m.MaxTime >= keep.Milliseconds()
+			if !expired && over[m.ULID] && m.MaxTime > unsent {
+				droppedUnsent.Inc()
+				t.log.Warn("block deleted for its size that the remote store lacks", "block", m.ULID,
+					"from", time.UnixMilli(m.MinTime).UTC(), "to", time.UnixMilli(m.MaxTime).UTC())
+			}
+			if expired || over[m.ULID] {
 				gone[m.ULID] = struct{}{}
 			}
 		}

@@ -15,7 +15,7 @@ const roomInterval = time.Second
 
 // readOnly returns why nothing is appended at present.
 func (db *DB) readOnly() error {
-	if _, err := db.logs.state(); err != nil {
+	if err := db.logs.broken(); err != nil {
 		return errors.Join(ErrReadOnly, err)
 	}
 	if err := db.inner.faults.failed(); err != nil {
@@ -114,7 +114,7 @@ func (db *DB) reread() (*tsdb.DB, error) {
 		return nil, err
 	}
 	db.owners.replay()
-	cur, found, err := openStore(db.options, db.room, db.checks, db.inner.faults, db.log)
+	cur, found, err := openStore(db.options, db.parts, db.log)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +151,14 @@ func (l *logSync) startOver() error {
 			return fmt.Errorf("rewrite the log: %w", err)
 		}
 	}
+	// A repair may put an end to the file of sizes.
+	if l.notes != nil {
+		if err := l.notes.Close(); err != nil {
+			return fmt.Errorf("rewrite the log: %w", err)
+		}
+		l.notes = nil
+	}
+	l.sizes = map[string]int64{}
 	l.lack.Store(nil)
 	return nil
 }

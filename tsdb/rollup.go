@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,12 +49,12 @@ func (t *tiers) locked(ctx context.Context, do func(context.Context) error) erro
 // sealed is the time up to which all samples are in blocks and none can come
 // any more.
 func (t *tiers) sealed() int64 {
-	raw := t.raw.Load()
+	raw, late := t.raw.Load(), (t.late + sealSlack).Milliseconds()
 	head := raw.Head()
 	if head.MinTime() > head.MaxTime() { // empty
-		return t.newest(nil) - t.late.Milliseconds() - 1
+		return t.newest(nil) - late - 1
 	}
-	return min(head.MinTime(), head.MinOOOTime(), head.MaxTime()-t.late.Milliseconds()) - 1
+	return min(head.MinTime(), head.MinOOOTime(), head.MaxTime()-late) - 1
 }
 
 // rollUp brings all tiers up to date, when there is as much as least to roll
@@ -68,26 +69,29 @@ func (t *tiers) rollUp(ctx context.Context, least time.Duration) error {
 	return errors.Join(errs...)
 }
 
+// rollUpTier goes on after a piece that fails, for example over a damaged block.
 func (t *tiers) rollUpTier(ctx context.Context, i int, least time.Duration) error {
 	tier := t.list[i]
+	var errs []error
 	for _, missing := range t.missing(i) {
 		if missing.To-missing.From < least.Milliseconds() {
 			continue
 		}
 		for _, piece := range tier.Pieces(missing) {
-			if err := t.write(ctx, i, piece); err != nil {
-				return err
+			errs = append(errs, t.write(ctx, i, piece))
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
 		}
 	}
 	for more := true; more; {
 		start, err := time.Now(), error(nil)
 		if more, err = tier.Merge(ctx); err != nil {
-			return err
+			return errors.Join(append(errs, err)...)
 		}
 		rest(ctx, start)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // missing lists the whole buckets that are sealed and not yet in tier i.
@@ -123,11 +127,14 @@ func (t *tiers) expired(from int64) bool {
 // processors to others.
 func (t *tiers) write(ctx context.Context, i int, r rollup.Range) error {
 	start := time.Now()
-	if err := t.writeNow(ctx, i, r); err != nil {
-		return err
+	err := t.writeNow(ctx, i, r)
+	if err != nil && ctx.Err() == nil {
+		t.mu.Lock()
+		t.failed[i][r]++
+		t.mu.Unlock()
 	}
 	rest(ctx, start)
-	return ctx.Err()
+	return cmp.Or(err, ctx.Err())
 }
 
 func (t *tiers) writeNow(ctx context.Context, i int, r rollup.Range) error {
@@ -135,8 +142,14 @@ func (t *tiers) writeNow(ctx context.Context, i int, r rollup.Range) error {
 		return err
 	}
 	defer t.writing.Release(1)
+	t.mu.Lock()
+	write := t.list[i].Write
+	if t.failed[i][r] >= readableTries {
+		write = t.list[i].WriteReadable
+	}
+	t.mu.Unlock()
 	for tries := 1; ; tries++ {
-		err := t.list[i].Write(ctx, r, t.raw.Load().Blocks())
+		err := write(ctx, r, t.raw.Load().Blocks())
 		if err == nil {
 			break
 		}
@@ -197,7 +210,10 @@ func (t *tiers) again(ctx context.Context, i int, r rollup.Range, progress func(
 			errs = append(errs, fmt.Errorf("tier %s from %s to %s: its raw samples have expired in part", tier.Name(),
 				time.UnixMilli(all.From).UTC().Format(time.RFC3339), time.UnixMilli(all.To).UTC().Format(time.RFC3339)))
 		} else if err := t.writeNow(ctx, i, all); err != nil {
-			return errors.Join(append(errs, err)...)
+			errs = append(errs, err)
+			if ctx.Err() != nil {
+				return errors.Join(errs...)
+			}
 		}
 		whole.From = max(piece.To, all.To)
 		if progress != nil {

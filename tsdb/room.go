@@ -102,6 +102,16 @@ func (r *room) has(n int64) bool {
 	return err != nil || free-n >= r.least
 }
 
+// short is by how much less is free than twice what must be: what a store that
+// can do without its oldest blocks frees before it refuses samples.
+func (r *room) short() int64 {
+	free, err := r.free()
+	if err != nil {
+		return 0
+	}
+	return max(0, 2*r.least-free)
+}
+
 // release gives the reserve to whoever writes next.
 func (r *room) release() error {
 	r.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -28,6 +29,13 @@ const (
 	rollUpEvery = time.Minute
 	rollUpLeast = 2 * time.Hour
 	cleanEvery  = time.Hour
+	// After readableTries that failed, what can be read of a range is rolled
+	// up; after rollUpTries raw blocks may go for their age without it.
+	readableTries = 3
+	rollUpTries   = 10
+	// sealSlack is for batches that take long: a sample is judged late by what
+	// was newest when its batch began.
+	sealSlack = 10 * time.Minute
 )
 
 // Keep bounds a tier of rollups.
@@ -57,6 +65,8 @@ type tiers struct {
 
 	mu    sync.Mutex       // guards below
 	empty [][]rollup.Range // of each tier: looked at since Open, without samples
+	// failed is how often each tier could not roll up a range since Open.
+	failed []map[rollup.Range]int
 }
 
 // openTiers opens the tiers and returns what was damaged and set aside.
@@ -82,7 +92,7 @@ func openTiers(o Options, room *room, log *slog.Logger) (*tiers, []string, error
 		}
 		t.list = append(t.list, opened)
 		t.keep = append(t.keep, Keep{Age: cmp.Or(tier.keep.Age, tier.age), Bytes: tier.keep.Bytes})
-		t.empty = append(t.empty, nil)
+		t.empty, t.failed = append(t.empty, nil), append(t.failed, map[rollup.Range]int{})
 	}
 	return t, aside, nil
 }
@@ -173,17 +183,12 @@ func (t *tiers) newest(blocks []*tsdb.Block) int64 {
 func (t *tiers) deletable(blocks []*tsdb.Block) map[ulid.ULID]struct{} {
 	gone := map[ulid.ULID]struct{}{}
 	newest := t.newest(blocks)
-	var size int64
-	if raw := t.raw.Load(); raw != nil {
-		size = raw.Head().Size()
-	}
-	byTime := slices.SortedFunc(slices.Values(blocks), func(a, b *tsdb.Block) int { return cmp.Compare(b.MaxTime(), a.MaxTime()) })
-	for _, b := range byTime {
-		size += b.Size()
+	over := t.overSize(blocks, 0)
+	for _, b := range blocks {
 		m := b.Meta()
 		switch {
 		case m.Compaction.Deletable:
-		case t.rawBytes > 0 && size > t.rawBytes:
+		case over[m.ULID]:
 			if !t.rolledUp(m, newest) {
 				t.log.Warn("raw block deleted for its size before it was rolled up", "block", m.ULID)
 			}
@@ -196,16 +201,58 @@ func (t *tiers) deletable(blocks []*tsdb.Block) map[ulid.ULID]struct{} {
 	return gone
 }
 
-// rolledUp says that every tier has a raw block's samples, or is past keeping
-// them.
+// overSize names the oldest blocks beyond the size that raw samples may take,
+// and those that must go for so many bytes to be free. The newest that came in
+// order stays: what it holds would come back from the log.
+func (t *tiers) overSize(blocks []*tsdb.Block, short int64) map[ulid.ULID]bool {
+	over, size, written := map[ulid.ULID]bool{}, int64(0), int64(math.MinInt64)
+	if raw := t.raw.Load(); raw != nil {
+		size = raw.Head().Size()
+	}
+	for _, b := range blocks {
+		if m := b.Meta(); !m.Compaction.FromOutOfOrder() {
+			written = max(written, m.MaxTime)
+		}
+		size += b.Size()
+	}
+	excess := short
+	if t.rawBytes > 0 {
+		excess = max(short, size-t.rawBytes)
+	}
+	byTime := slices.SortedFunc(slices.Values(blocks), func(a, b *tsdb.Block) int { return cmp.Compare(a.MaxTime(), b.MaxTime()) })
+	for _, b := range byTime {
+		if m := b.Meta(); excess > 0 && (m.MaxTime != written || m.Compaction.FromOutOfOrder()) {
+			over[m.ULID] = true
+			excess -= b.Size()
+		}
+	}
+	return over
+}
+
+// rolledUp says that every tier has a raw block's samples, is past keeping
+// them, or has given up on them.
 func (t *tiers) rolledUp(m tsdb.BlockMeta, newest int64) bool {
 	for i, keep := range t.keep {
 		r := rollup.Range{From: max(m.MinTime-1, newest-keep.Age.Milliseconds()), To: m.MaxTime - 1}
-		if len(r.Without(t.done(i))) > 0 {
+		if len(r.Without(t.settled(i))) > 0 {
 			return false
 		}
 	}
 	return true
+}
+
+// settled lists, in order, what tier i has done and what cannot be done.
+func (t *tiers) settled(i int) []rollup.Range {
+	all := t.done(i)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for r, times := range t.failed[i] {
+		if times >= rollUpTries {
+			all = append(all, r)
+		}
+	}
+	slices.SortFunc(all, func(a, b rollup.Range) int { return cmp.Compare(a.From, b.From) })
+	return all
 }
 
 // oldest is from when on tier i keeps buckets.

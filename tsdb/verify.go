@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/fileutil"
 	"github.com/prometheus/prometheus/tsdb/index"
 	"github.com/prometheus/prometheus/tsdb/record"
+	"github.com/prometheus/prometheus/tsdb/tombstones"
 	"github.com/prometheus/prometheus/util/compression"
 
 	"nocturne/tsdb/folder"
@@ -40,13 +41,14 @@ type Fault struct {
 }
 
 const (
-	adviseBlock  = "opening sets the block aside (" + damagedSuffix + ") and answers without it; restore the block from a backup, or delete it"
-	adviseChunk  = "queries over this series and time fail; restore the block from a backup, or delete it"
-	adviseMeta   = "opening restores it from the copy in " + sumName
-	adviseSum    = "opening writes it anew"
-	adviseLog    = "opening keeps a copy of the segment and reads on after the damage; the samples in the damaged records are lost"
-	adviseTail   = "nothing to do: a process was killed while it wrote; the record was not acknowledged"
-	adviseMapped = "nothing to do: opening builds the mapped chunks anew from the log"
+	adviseBlock   = "opening sets the block aside (" + damagedSuffix + ") and answers without it; restore the block from a backup, or delete it"
+	adviseChunk   = "queries over this series and time fail; restore the block from a backup, or delete it"
+	adviseMeta    = "opening restores it from the copy in " + sumName
+	adviseSum     = "opening writes it anew"
+	adviseLog     = "opening keeps a copy of the segment and reads on after the damage; the samples in the damaged records are lost"
+	adviseMissing = "opening goes on without it; its samples are lost, and those of series that it alone names"
+	adviseTail    = "nothing to do: a process was killed while it wrote; the record was not acknowledged"
+	adviseMapped  = "nothing to do: opening builds the mapped chunks anew from the log"
 )
 
 // verifier goes through a folder; done and total are bytes.
@@ -122,8 +124,30 @@ func (v *verifier) walk() error {
 			return err
 		}
 	}
+	if err := v.missing(); err != nil {
+		return err
+	}
 	v.read(v.total - v.done)
 	return nil
+}
+
+// missing reports the files of the logs and mapped chunks that are not there.
+func (v *verifier) missing() error {
+	known := readLogSizes(v.dir)
+	places, err := logPlaces(v.dir, known)
+	if err != nil {
+		return err
+	}
+	for _, place := range places {
+		for _, n := range place.missing {
+			v.fault(segmentPath(place.path, n), -1, adviseMissing, errors.New("is missing"))
+		}
+	}
+	files, err := mappedFiles(filepath.Join(v.dir, mappedFolder))
+	if name := missingMapped(v.dir, files, known); name != "" {
+		v.fault(filepath.Join(v.dir, name), -1, adviseMapped, errors.New("is missing"))
+	}
+	return err
 }
 
 func (v *verifier) read(n int64) {
@@ -154,9 +178,6 @@ func (v *verifier) logs(dir string) error {
 		if err != nil {
 			return err
 		}
-		if i > 0 && n != segments[i-1]+1 {
-			v.fault(path, -1, adviseLog, fmt.Errorf("the segment before it is missing"))
-		}
 		v.segment(path, data, i == len(segments)-1, known[relative(v.dir, path)])
 		v.report.Segments++
 		v.read(int64(len(data)))
@@ -177,7 +198,7 @@ func (v *verifier) segment(path string, data []byte, newest bool, known int64) {
 			v.fault(path, off, adviseLog, err)
 			return
 		}
-		v.report.Samples += int64(len(d.samples))
+		v.report.Samples += int64(len(d.samples) + len(d.hists) + len(d.floats))
 	})
 	for _, d := range damage {
 		advice := adviseLog
@@ -195,7 +216,7 @@ func (v *verifier) mapped(dir string) error {
 		return err
 	}
 	for _, path := range files {
-		off, size, err := checkMappedFile(path, mappedLate{})
+		off, size, err := checkMappedFile(path, func(mappedChunk) {})
 		if err != nil {
 			v.fault(path, off, adviseMapped, err)
 		}
@@ -237,6 +258,12 @@ func (v *verifier) block(dir string) error {
 		}
 	}
 	b, err := openBlock(dir, v.log)
+	if err == nil {
+		meta := b.Meta()
+		if err = checkTombstonesThere(dir, &meta); err != nil {
+			err = errors.Join(err, b.Close())
+		}
+	}
 	if err != nil {
 		v.fault(dir, -1, adviseBlock, err)
 		return nil
@@ -356,14 +383,21 @@ type logRecord struct {
 	plain   []byte // the record without compression
 	series  []record.RefSeries
 	samples []record.RefSample
+	hists   []record.RefHistogramSample
+	floats  []record.RefFloatHistogramSample
+	stones  []tombstones.Stone
 	markers []record.RefMmapMarker
 }
 
-func (r *recordReader) read(compr compression.Type, rec []byte) (d logRecord, err error) {
+func (r *recordReader) begin() {
 	if r.buf == nil {
 		r.buf = compression.NewSyncDecodeBuffer()
 		r.dec = record.NewDecoder(nil, slog.New(slog.DiscardHandler))
 	}
+}
+
+func (r *recordReader) read(compr compression.Type, rec []byte) (d logRecord, err error) {
+	r.begin()
 	if d.plain, err = compression.Decode(compr, rec, r.buf); err != nil {
 		return d, err
 	}
@@ -373,6 +407,12 @@ func (r *recordReader) read(compr compression.Type, rec []byte) (d logRecord, er
 		d.series, err = r.dec.Series(d.plain, nil)
 	case record.Samples, record.SamplesV2:
 		d.samples, err = r.dec.Samples(d.plain, nil)
+	case record.HistogramSamples, record.CustomBucketsHistogramSamples, record.HistogramSamplesV2:
+		d.hists, err = r.dec.HistogramSamples(d.plain, nil)
+	case record.FloatHistogramSamples, record.CustomBucketsFloatHistogramSamples, record.FloatHistogramSamplesV2:
+		d.floats, err = r.dec.FloatHistogramSamples(d.plain, nil)
+	case record.Tombstones:
+		d.stones, err = r.dec.Tombstones(d.plain, nil)
 	case record.MmapMarkers:
 		d.markers, err = r.dec.MmapMarkers(d.plain, nil)
 	case record.Unknown:

@@ -87,6 +87,7 @@ var Metrics = []collector.Metric{
 	{Name: "nocturne_tls_certificate_renewals_total", Type: counter, Help: "Times that another certificate came into use."},
 	{Name: "nocturne_tsdb_append_failures_total", Type: counter, Help: "Batches of samples that could not be written."},
 	{Name: "nocturne_tsdb_block_metas_restored_total", Type: counter, Help: "Damaged meta.json files put back from their copy."},
+	{Name: "nocturne_tsdb_blocks_dropped_unsent_total", Type: counter, Help: "Blocks deleted for their size that the remote store lacks."},
 	{Name: "nocturne_tsdb_damaged_chunks_read_total", Type: counter, Help: "Damaged chunks that a query met."},
 	{Name: "nocturne_tsdb_live_keys_evicted_total", Type: counter, Help: "Items that left the live window for others."},
 	{Name: "nocturne_tsdb_live_points_refused_total", Type: counter, Help: "Points that the live window did not take, by reason."},

@@ -27,7 +27,11 @@ type populator struct {
 	replaces []tsdb.BlockDesc // blocks of the tier that this one stands for
 	merge    bool             // the blocks are the tier's own
 	prior    storage.Querier  // of the tier itself, for values from before the lead
+	lose     loss             // nil: what cannot be read fails the block
 }
+
+// loss is told what of a raw series was left out.
+type loss func(ls labels.Labels, from, to int64, err error)
 
 // PopulateBlock implements tsdb.BlockPopulator.
 func (p *populator) PopulateBlock(ctx context.Context, _ *tsdb.CompactorMetrics, _ *slog.Logger, _ chunkenc.Pool, _ storage.VerticalChunkSeriesMergeFunc, blocks []tsdb.BlockReader, meta *tsdb.BlockMeta, indexw tsdb.IndexWriter, chunkw tsdb.ChunkWriter, _ tsdb.IndexReaderPostingsFunc) error {
@@ -49,7 +53,7 @@ func (p *populator) PopulateBlock(ctx context.Context, _ *tsdb.CompactorMetrics,
 	if p.merge {
 		err = p.copySeries(ctx, q, w)
 	} else {
-		err = p.rollUp(ctx, q, w)
+		err = p.rollUp(ctx, q, w, blocks)
 	}
 	return err
 }
@@ -119,7 +123,7 @@ func (p *populator) copySeries(ctx context.Context, q storage.Querier, w *blockW
 }
 
 // rollUp writes the buckets of raw series.
-func (p *populator) rollUp(ctx context.Context, q storage.Querier, w *blockWriter) error {
+func (p *populator) rollUp(ctx context.Context, q storage.Querier, w *blockWriter, blocks []tsdb.BlockReader) error {
 	set := q.Select(ctx, true, nil, all)
 	var it chunkenc.Iterator
 	var waiting []rolled
@@ -133,6 +137,9 @@ func (p *populator) rollUp(ctx context.Context, q storage.Querier, w *blockWrite
 		}
 		it = s.Iterator(it)
 		r, err := p.rollUpSeries(ctx, s.Labels(), it)
+		if err != nil && p.lose != nil {
+			r, err = p.rollUpReadable(ctx, s.Labels(), blocks)
+		}
 		if err != nil {
 			return fmt.Errorf("roll up series %s: %w", s.Labels(), err)
 		}
@@ -158,21 +165,29 @@ func (p *populator) rollUpSeries(ctx context.Context, ls labels.Labels, it chunk
 	r := rolled{labels: ls}
 	b := buckets{raw: it, agg: aggregator{width: p.width, priorAt: p.of.From}}
 	b.agg.prior = func() (point, bool) { return p.before(ctx, ls) }
-	var buf []point
 	for b.next() {
 		if b.at.end <= p.of.From || b.at.end > p.of.To {
 			continue
 		}
-		for i, k := range stored {
-			buf = b.at.points(k, buf[:0])
-			for _, pt := range buf {
-				if err := r.kinds[i].add(pt); err != nil {
-					return r, err
-				}
-			}
+		if err := r.put(&b.at); err != nil {
+			return r, err
 		}
 	}
 	return r, b.err()
+}
+
+// put adds a bucket.
+func (r *rolled) put(b *bucket) error {
+	var buf []point
+	for i, k := range stored {
+		buf = b.points(k, buf[:0])
+		for _, pt := range buf {
+			if err := r.kinds[i].add(pt); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // series is one stored series: full chunks and the one being filled.

@@ -25,6 +25,9 @@ func (b *buckets) next() bool {
 			}
 		case chunkenc.ValNone:
 			b.end = true
+			if b.raw.Err() != nil {
+				return false // the rest of this bucket is not known
+			}
 			done, closed := b.agg.finish()
 			b.at = done
 			return closed

@@ -47,11 +47,24 @@ func (t *Tier) Written(r Range) Range {
 // The raw blocks must hold all samples of r that there are; their folders may
 // go away meanwhile.
 func (t *Tier) Write(ctx context.Context, r Range, raw []*tsdb.Block) error {
+	return t.writeAlone(ctx, r, raw, nil)
+}
+
+// WriteReadable is Write around what cannot be read of the raw series: those
+// buckets are missing, which is logged and counted.
+func (t *Tier) WriteReadable(ctx context.Context, r Range, raw []*tsdb.Block) error {
+	return t.writeAlone(ctx, r, raw, func(ls labels.Labels, from, to int64, err error) {
+		t.counter("series_unreadable").Inc()
+		t.log.Error("part of a raw series cannot be read: it has no buckets there", "series", ls, "from", at(from), "to", at(to), "err", err)
+	})
+}
+
+func (t *Tier) writeAlone(ctx context.Context, r Range, raw []*tsdb.Block, lose loss) error {
 	if err := t.writing.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("roll up %s: wait for its writer: %w", t.name, err)
 	}
 	defer t.writing.Release(1)
-	if err := t.write(ctx, r, raw); err != nil {
+	if err := t.write(ctx, r, raw, lose); err != nil {
 		t.counter("failures").Inc()
 		return fmt.Errorf("roll up %s from %s to %s: %w", t.name, at(r.From), at(r.To), err)
 	}
@@ -60,11 +73,11 @@ func (t *Tier) Write(ctx context.Context, r Range, raw []*tsdb.Block) error {
 
 func at(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
-func (t *Tier) write(ctx context.Context, r Range, raw []*tsdb.Block) error {
+func (t *Tier) write(ctx context.Context, r Range, raw []*tsdb.Block, lose loss) error {
 	if floor(r.From, t.width) != r.From || floor(r.To, t.width) != r.To || r.From >= r.To {
 		return errors.New("no whole buckets")
 	}
-	p := &populator{width: t.width, of: r, lead: t.lead()}
+	p := &populator{width: t.width, of: r, lead: t.lead(), lose: lose}
 	for _, b := range t.list() {
 		have := rangeOf(b.Meta())
 		if have.To <= r.From || have.From >= r.To {

@@ -107,6 +107,9 @@ func (a *api) lastSamples(ctx context.Context, sets [][]*labels.Matcher, mint, m
 			s.Metric = series.Labels()
 			out = append(out, s)
 		}
+		if err := it.Err(); err != nil {
+			return nil, err
+		}
 	}
 	return out, set.Err()
 }
@@ -123,7 +126,7 @@ func lastOf(it chunkenc.Iterator) (s promql.Sample, ok bool) {
 			s.F, ok = 0, !value.IsStaleNaN(s.H.Sum)
 		}
 	}
-	return s, ok && it.Err() == nil
+	return s, ok
 }
 
 // families groups samples, sorted by name, into what an encoder takes.

@@ -3,11 +3,15 @@ package promapi
 import (
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/prometheus/storage"
+	library "github.com/prometheus/prometheus/tsdb"
 
 	"nocturne/internal/need"
 	"nocturne/tsdb"
@@ -65,5 +69,35 @@ func TestBuildInfo(t *testing.T) {
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s (-prometheus +nocturne):\n%s", path, d)
 		}
+	}
+}
+
+// TestFederatesNoDamage has a series whose chunk is damaged: an answer without
+// it would pass for whole.
+func TestFederatesNoDamage(t *testing.T) {
+	dir, now := t.TempDir(), time.Now().Add(-time.Minute).UnixMilli()
+	var all []storage.Series
+	for _, n := range []string{"1", "2"} {
+		all = append(all, storage.MockSeries([]int64{0, 0}, []int64{now, now + 1}, []float64{1, 2}, []string{"__name__", "m", "n", n}))
+	}
+	block, err := library.CreateBlock(all, dir, 7_200_000, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(block, "chunks", "000001")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)-6] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	us := ours(t, dir, tsdb.Options{}).URL
+	if got := federated1(t, us, "", url.Values{"match[]": {`m{n="1"}`}}); got.Status != http.StatusOK {
+		t.Errorf("the series that is whole: %+v", got)
+	}
+	if got := federated1(t, us, "", url.Values{"match[]": {"m"}}); got.Status != http.StatusInternalServerError {
+		t.Errorf("answered %+v, want an error", got)
 	}
 }
