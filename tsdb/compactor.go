@@ -118,7 +118,9 @@ func (c compactor) beforeTruncation(b tsdb.BlockReader) error {
 		if !c.first.truncates(b.BlockMaxTime()) {
 			return nil
 		}
-		if err := c.first.ready(); !errors.Is(err, errNothingMapped) || !c.first.overdue(b.BlockMaxTime()-b.MinTime()) {
+		// A head of short series alone has nothing to map, and must not wait: it
+		// would grow for ever.
+		if err := c.first.ready(); !errors.Is(err, errNothingMapped) {
 			return err
 		}
 	case *tsdb.OOOCompactionHead:

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/tsdb"
 
 	"nocturne/internal/need"
 )
@@ -170,27 +169,19 @@ func TestLateSamplesAfterAnOpening(t *testing.T) {
 	}
 }
 
-// TestHeadWaitsForTheFirstChunk has a head that is to be written and holds no
-// chunk that can be mapped. It is written when there is one.
-func TestHeadWaitsForTheFirstChunk(t *testing.T) {
+// TestHeadOfShortSeriesIsWritten has a head that is to be written and holds no
+// chunk that can be mapped.
+func TestHeadOfShortSeriesIsWritten(t *testing.T) {
 	db := openWith(t, Options{Interval: 5 * time.Second})
 	start := time.Now().Add(-60 * time.Minute).Truncate(20 * time.Minute)
 	stored := map[sampleKey]float64{}
-	put := func(name string, minute int) {
-		t.Helper()
-		s := Sample{labels.FromStrings("__name__", "m", "n", name), start.Add(time.Duration(minute) * time.Minute).UnixMilli(), float64(minute)}
+	for _, minute := range []int{1, 35} {
+		s := Sample{labels.FromStrings("__name__", "m", "n", fmt.Sprint(minute)), start.Add(time.Duration(minute) * time.Minute).UnixMilli(), float64(minute)}
 		stored[sampleKey{s.Labels.String(), s.T}] = s.V
 		if r := appendAll(t, db, s); r.Appended != 1 {
 			t.Fatalf("%+v", r)
 		}
 	}
-	put("early", 1)
-	put("later", 35)
-	if err := db.inner.Compact(t.Context()); !errors.Is(err, errNothingMapped) {
-		t.Errorf("compacted with %v, want it to wait", err)
-	}
-	holdAgainst(t, db, "waiting", stored, func(sampleKey) bool { return true })
-	put("later", 45)
 	if err := db.inner.Compact(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -198,12 +189,6 @@ func TestHeadWaitsForTheFirstChunk(t *testing.T) {
 		t.Errorf("%d blocks, want one", n)
 	}
 	holdAgainst(t, db, "written", stored, func(sampleKey) bool { return true })
-	// A copy truncates nothing.
-	db = openWith(t, Options{Interval: 5 * time.Second})
-	put("early", 1)
-	if err := db.inner.CompactHead(tsdb.NewRangeHead(db.inner.Head(), 0, 1)); err != nil {
-		t.Errorf("an empty part of the head: %v", err)
-	}
 }
 
 // TestChunksAloneStay cuts the log, so that a mapped chunk is all that is left

@@ -172,8 +172,10 @@ func (m *mappedChunks) onlyMapped(dir string, written int64) (bool, error) {
 	return false, os.Remove(path)
 }
 
-// errNothingMapped has a block of the head wait until a chunk is mapped.
-var errNothingMapped = errors.New("the head is not written as a block before the first of its chunks is mapped")
+// errNothingMapped has a block of late samples wait until a chunk is mapped. One
+// of the head does not wait: its truncation may meet a late sample that has the
+// first chunk mapped, within microseconds.
+var errNothingMapped = errors.New("no chunk was mapped since the store was opened")
 
 // firstFile knows whether the library has begun a file of mapped chunks since
 // it opened. Until then it must not truncate them: it compares how many files
@@ -225,14 +227,6 @@ func (f *firstFile) ready() error {
 func (f *firstFile) truncates(maxt int64) bool {
 	db := f.db.Load()
 	return db == nil || db.Head().MinTime() < maxt
-}
-
-// overdue says whether the head has waited for long enough: where all series
-// are short, nothing may be mapped ever, and the head would not end growing.
-// The truncation may then meet a late sample, within microseconds.
-func (f *firstFile) overdue(block int64) bool {
-	db := f.db.Load()
-	return db != nil && db.Head().MaxTime()-db.Head().MinTime() > 3*block
 }
 
 func (f *firstFile) newest() (int, error) {
