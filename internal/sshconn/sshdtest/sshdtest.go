@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +32,9 @@ type Server struct {
 }
 
 // Start runs the sshd at path binary. config lines come first, and sshd_config
-// takes the first value of a keyword: they override those here.
+// takes the first value of a keyword: they override those here. Sessions have
+// an empty home unless a SetEnv line names another: bash reads ~/.bashrc for
+// every command over SSH, and what stands there is not part of a test.
 func Start(t testing.TB, binary string, config ...string) *Server {
 	t.Helper()
 	dir := t.TempDir()
@@ -50,7 +53,7 @@ func Start(t testing.TB, binary string, config ...string) *Server {
 	s := &Server{Address: freeAddress(t), User: me.Username, Key: key, HostKey: hostPub, Log: &Log{}}
 	host, port, err := net.SplitHostPort(s.Address)
 	check(t, err)
-	lines := append(config,
+	lines := append(withHome(config, t.TempDir()),
 		"ListenAddress "+host, "Port "+port,
 		"HostKey "+write("host_key", hostKey),
 		"AuthorizedKeysFile "+write("authorized_keys", string(ssh.MarshalAuthorizedKey(pub))),
@@ -68,6 +71,22 @@ func Start(t testing.TB, binary string, config ...string) *Server {
 	})
 	s.await(t)
 	return s
+}
+
+// withHome has the SetEnv line of config, of which sshd takes the first alone,
+// set HOME.
+func withHome(config []string, home string) []string {
+	for i, line := range config {
+		if env, ok := strings.CutPrefix(line, "SetEnv "); ok {
+			if strings.Contains(" "+env, " HOME=") {
+				return config
+			}
+			out := slices.Clone(config)
+			out[i] = line + " HOME=" + home
+			return out
+		}
+	}
+	return append([]string{"SetEnv HOME=" + home}, config...)
 }
 
 func check(t testing.TB, err error) {
