@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/prometheus/tsdb"
 
+	"nocturne/internal/resident"
 	"nocturne/tsdb/folder"
 )
 
@@ -76,8 +77,24 @@ func openStore(o Options, p parts, log *slog.Logger) (_ *tsdb.DB, f findings, er
 	s.PostingsDecoderFactory = p.checks.decoder
 	s.BlockQuerierFunc, s.BlockChunkQuerierFunc = blockQuerier, blockChunkQuerier
 	inner, cut, err := openRepaired(o.Dir, s, p, log)
+	if err == nil {
+		forgetMapped(o.Dir, log)
+	}
 	f.lost, f.aside = lost, append(append(f.aside, aside...), cut...)
 	return inner, f, err
+}
+
+// forgetMapped gives back what the opening read of the mapped chunks, all of
+// them. It comes before anything is appended or written as a block, after which
+// the library may unmap some.
+func forgetMapped(dir string, log *slog.Logger) {
+	under, err := filepath.Abs(filepath.Join(dir, mappedFolder))
+	if err == nil {
+		_, err = resident.Release(func(path string) bool { return filepath.Dir(path) == under })
+	}
+	if err != nil {
+		log.Warn("the mapped chunks that were read stay in memory", "err", err)
+	}
 }
 
 // openRepaired opens the library's store, again after each repair of a log:

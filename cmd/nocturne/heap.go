@@ -1,10 +1,13 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
+
+	"nocturne/internal/resident"
 )
 
 const (
@@ -21,6 +24,18 @@ const (
 func smallHeap() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(smallHeapPercent)
+	}
+}
+
+// forgetStart gives back the pages of the program that its start needed: most
+// of them are not needed again.
+func forgetStart(log *slog.Logger) {
+	self, err := os.Executable()
+	if err == nil {
+		_, err = resident.Release(func(path string) bool { return path == self })
+	}
+	if err != nil {
+		log.Warn("the program's own pages stay in memory", "component", "nocturne", "err", err)
 	}
 }
 

@@ -62,6 +62,7 @@ func serve(ctx context.Context, cfg Config, out io.Writer, ready func(*house)) (
 	}
 	h.hangup = hangup
 	smallHeap()
+	forgetStart(log)
 	defer func() { err = errors.Join(err, h.Close()) }()
 	if err := h.announce(out); err != nil {
 		return err
