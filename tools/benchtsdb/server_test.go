@@ -109,7 +109,7 @@ func newNocturne(t *testing.T) *server {
 	}
 	s := newServer(t, "nocturne", func(dir, address string) []string {
 		file := filepath.Join(dir, "nocturne.yaml")
-		text := fmt.Sprintf("data: %s\nlisten: %s\nlog: {level: warn}\ncollector: {local: false, interval: %v}\nhistory: {retention: 3y}\n", filepath.Join(dir, "data"), address, interval)
+		text := fmt.Sprintf("data: %s\nlisten: %s\nlog: {level: warn}\ncollector: {local: false, self: false, interval: %v}\nhistory: {retention: 3y}\n", filepath.Join(dir, "data"), address, interval)
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
