@@ -1,8 +1,11 @@
 package tsdb
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/storage"
@@ -40,6 +43,22 @@ func (db *DB) End() int64 {
 		end = max(end, b.MaxTime()-1)
 	}
 	return end
+}
+
+// Repairs names what was lost of the log so far: the newest copy that is kept
+// of a damaged one, and what this opening lost without leaving a copy.
+func (db *DB) Repairs() string {
+	kept, _ := filepath.Glob(filepath.Join(db.options.Dir, keptLogPrefix+"*")) // the pattern is good
+	last := ""
+	for _, path := range kept {
+		last = max(last, filepath.Base(path))
+	}
+	if last == "" || !slices.ContainsFunc(db.lost, func(l LostLog) bool { return strings.HasPrefix(l.File, last) }) {
+		for _, l := range db.lost {
+			last += fmt.Sprintf(" %+v", l)
+		}
+	}
+	return last
 }
 
 // Lateness is how much older than the newest sample one may be that Append

@@ -78,6 +78,12 @@ func missingSegments(p logPlace, first int, sure bool, dir string, known map[str
 			missing = append(missing, n)
 		}
 	}
+	// What is known may lie far from what is there, and a log has no gaps.
+	if all := slices.Concat(p.segments, missing); len(missing) > 0 {
+		for n, last := slices.Min(all), slices.Max(all); n < last; n++ {
+			missing = append(missing, n)
+		}
+	}
 	slices.Sort(missing)
 	return slices.DeleteFunc(slices.Compact(missing), func(n int) bool { return slices.Contains(p.segments, n) })
 }

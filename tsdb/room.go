@@ -64,7 +64,8 @@ func (r *room) free() (int64, error) {
 // a quarter more than to begin it.
 func (r *room) check() error {
 	now := time.Now().UnixNano()
-	if at := r.checked.Load(); now-at >= int64(roomChecked) && r.checked.CompareAndSwap(at, now) {
+	// A clock that was set back must not have an old look believed for hours.
+	if at := r.checked.Load(); (now-at >= int64(roomChecked) || now < at) && r.checked.CompareAndSwap(at, now) {
 		r.look()
 	}
 	if err := r.lack.Load(); err != nil {

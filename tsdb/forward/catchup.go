@@ -123,11 +123,16 @@ func (r *receiver) read(ctx context.Context, from, to int64, after labels.Labels
 			list = append(list, sample{at, v})
 			p.seen.add(at)
 		}
-		if err := it.Err(); err != nil {
-			return p, err
-		}
 		// The labels may live in a block's memory, which ends with q.
 		p.last = s.Labels().Copy()
+		if err := it.Err(); err != nil {
+			if list, err = r.around(ctx, p.last, from, to, err); err != nil {
+				return p, err
+			}
+			for _, x := range list {
+				p.seen.add(x.t)
+			}
+		}
 		if len(list) > 0 {
 			p.runs = append(p.runs, run{p.last, list})
 			p.samples += len(list)
@@ -135,6 +140,72 @@ func (r *receiver) read(ctx context.Context, from, to int64, after labels.Labels
 		bytes += len(list)*sampleBytes + int(p.last.ByteSize())
 	}
 	return p, set.Err()
+}
+
+// leastPiece is the shortest time that is tried around what cannot be read.
+const leastPiece = 30 * time.Second
+
+// around reads a series of which a chunk cannot be read, and leaves out what
+// stands in it: it will not be read tomorrow either, and all that is newer waits.
+func (r *receiver) around(ctx context.Context, ls labels.Labels, from, to int64, cause error) ([]sample, error) {
+	lost := noTimes()
+	list, err := r.pieces(ctx, ls, from, to, &lost)
+	if err != nil || !lost.any() {
+		return list, err
+	}
+	r.figures.unread(cause)
+	r.log.Error("samples that cannot be read are not sent",
+		"series", ls.String(), "from", instant(lost.oldest), "to", instant(lost.newest), "err", cause)
+	return list, nil
+}
+
+// pieces reads a range of a series at once or, where that fails, in halves.
+func (r *receiver) pieces(ctx context.Context, ls labels.Labels, from, to int64, lost *times) ([]sample, error) {
+	list, err := r.readSeries(ctx, ls, from, to)
+	switch {
+	case err == nil:
+		return list, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case to-from < leastPiece.Milliseconds():
+		lost.add(from)
+		lost.add(to)
+		return nil, nil
+	}
+	mid := from + (to-from)/2
+	older, err := r.pieces(ctx, ls, from, mid, lost)
+	if err != nil {
+		return nil, err
+	}
+	newer, err := r.pieces(ctx, ls, mid+1, to, lost)
+	return append(older, newer...), err
+}
+
+func (r *receiver) readSeries(ctx context.Context, ls labels.Labels, from, to int64) (list []sample, err error) {
+	q, err := r.source.Raw().Querier(from, to)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, q.Close()) }()
+	var ms []*labels.Matcher
+	ls.Range(func(l labels.Label) { ms = append(ms, labels.MustNewMatcher(labels.MatchEqual, l.Name, l.Value)) })
+	set := q.Select(ctx, false, &storage.SelectHints{Start: from, End: to}, ms...)
+	for set.Next() {
+		if !labels.Equal(set.At().Labels(), ls) {
+			continue // has more labels
+		}
+		it := set.At().Iterator(nil)
+		for t := it.Next(); t != chunkenc.ValNone; t = it.Next() {
+			if t == chunkenc.ValFloat {
+				at, v := it.At()
+				list = append(list, sample{at, v})
+			}
+		}
+		if err := it.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return list, set.Err()
 }
 
 func instant(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }

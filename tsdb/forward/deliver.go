@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -13,11 +14,14 @@ import (
 const (
 	shortestPause = 200 * time.Millisecond
 	longestPause  = 30 * time.Second
-	// halvings bounds how many requests more a refused request may cost.
+	// halvings bounds how many requests more a refused request may cost beside
+	// those that find something good.
 	halvings = 128
-	// hopelessHalvings bounds them after a request of which nothing was taken.
-	hopelessHalvings = 2
 )
+
+// hopelessHalvings bounds them after a request of which nothing was taken:
+// enough to find one good sample, or one bad one, among n.
+func hopelessHalvings(n int) int { return 2 * (bits.Len(uint(n)) + 2) }
 
 // deliver sends runs and returns once each sample was accepted, refused or
 // dropped by a rule. An error means that the receiver is to stop. It may change
@@ -51,7 +55,7 @@ func (r *receiver) deliver(ctx context.Context, runs []run, samples int) error {
 func (r *receiver) send(ctx context.Context, runs []run) error {
 	b := budget{left: halvings}
 	if r.hopeless.Load() {
-		b.left = hopelessHalvings
+		b.left = hopelessHalvings(count(runs))
 	}
 	err := r.sendWithin(ctx, runs, &b)
 	if err == nil {
@@ -81,6 +85,7 @@ func (r *receiver) sendWithin(ctx context.Context, runs []run, b *budget) error 
 		switch a.verdict {
 		case accepted:
 			b.took = true
+			b.left += 2 // the halving that led here was worth it
 			r.accept(n)
 			return nil
 		case refused:

@@ -149,14 +149,33 @@ func TestNothingIsTaken(t *testing.T) {
 		}
 		return nil
 	})
-	if most := 130 + 3*(len(want)/100+10); r.requests > most {
+	if most := 130 + 20*(len(want)/100+10); r.requests > most {
 		t.Errorf("%d requests for %d samples, at most %d are bearable", r.requests, len(want), most)
 	}
-	// What was refused does not stand in the way of what follows.
-	r.answers(nil)
-	more := []tsdb.Sample{{Labels: labels.FromStrings("__name__", "later"), T: time.Now().UnixMilli(), V: 1}}
+	// What was refused does not stand in the way of what follows, not even of
+	// what stands beside a bad sample.
+	r.answers(func(w http.ResponseWriter, list []tsdb.Sample) bool {
+		if slices.ContainsFunc(list, func(s tsdb.Sample) bool { return s.V == 13 }) {
+			w.WriteHeader(http.StatusBadRequest)
+			return true
+		}
+		return false
+	})
+	var more, good []tsdb.Sample
+	for i := range 90 {
+		s := tsdb.Sample{Labels: labels.FromStrings("__name__", "later", "n", fmt.Sprint(i)), T: time.Now().UnixMilli(), V: float64(i)}
+		if more = append(more, s); i != 13 {
+			good = append(good, s)
+		}
+	}
 	h.append(t, more)
-	r.lacks(t, more, 10*time.Second)
+	r.lacks(t, good, 10*time.Second)
+	need.Within(t, 5*time.Second, func() error {
+		if s := h.f.Status()[0]; int(s.Refused) != len(want)+1 {
+			return fmt.Errorf("status %+v", s)
+		}
+		return nil
+	})
 }
 
 // TestUnwelcome keeps samples until someone has mended the credential.

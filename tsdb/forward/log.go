@@ -117,6 +117,11 @@ func (l *logReader) followed() (bool, error) {
 
 // skip reads up to a position in this segment; errBehind when it is not there.
 func (l *logReader) skip(p position, series func([]byte) error) error {
+	if p.Offset == 0 && p.First != 0 {
+		if first, err := firstRecord(l.dir, p.Segment, l.log); err != nil || first != p.First {
+			return errors.Join(errBehind, err)
+		}
+	}
 	for l.offset < p.Offset {
 		rec, err := l.next()
 		if errors.Is(err, io.EOF) || err == nil && l.segment != p.Segment {
@@ -150,6 +155,22 @@ func eachRecord(path string, log *slog.Logger, do func([]byte) error) error {
 		}
 	}
 	return nil
+}
+
+// firstRecord is the CRC-32C of the first record of a segment, 0 for none.
+func firstRecord(dir string, segment int, log *slog.Logger) (sum uint32, err error) {
+	errFound := errors.New("found")
+	err = eachRecord(wlog.SegmentName(dir, segment), log, func(rec []byte) error {
+		sum = crc32.Checksum(rec, castagnoli)
+		return errFound
+	})
+	if errors.Is(err, errFound) {
+		return sum, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look at the log: %w", err)
+	}
+	return 0, nil
 }
 
 // times are the oldest and the newest sample of some records.
@@ -193,3 +214,12 @@ func timesFrom(dir string, n int, log *slog.Logger) (times, error) {
 }
 
 func isSamples(t record.Type) bool { return t == record.Samples || t == record.SamplesV2 }
+
+func isHistograms(t record.Type) bool {
+	switch t {
+	case record.HistogramSamples, record.FloatHistogramSamples, record.HistogramSamplesV2, record.FloatHistogramSamplesV2,
+		record.CustomBucketsHistogramSamples, record.CustomBucketsFloatHistogramSamples:
+		return true
+	}
+	return false
+}

@@ -58,11 +58,49 @@ func TestLogGoesOn(t *testing.T) {
 			{Segment: p.Segment, Offset: p.Offset, Print: p.Print + 1},
 			{Segment: p.Segment, Offset: p.Offset + 1, Print: p.Print},
 			{Segment: p.Segment + 100, Offset: p.Offset, Print: p.Print},
+			{Segment: p.Segment, First: 4711},
 		} {
 			if got := takeUp(t, dir, wrong); got != -1 {
 				t.Fatalf("%+v was taken for a position: record %d", wrong, got)
 			}
 		}
+	}
+}
+
+// TestLogIsTakenUpAtTheStart knows a segment by its first record.
+func TestLogIsTakenUpAtTheStart(t *testing.T) {
+	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
+	w, err := wlog.NewSize(quiet, nil, dir, 64<<10, compression.Snappy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if sum, err := firstRecord(dir, 0, quiet); err != nil || sum != 0 {
+		t.Errorf("the first record of an empty segment: %d, %v", sum, err)
+	}
+	if err := w.Log([]byte("7 first"), []byte("8 second")); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := firstRecord(dir, 0, quiet)
+	if err != nil || sum == 0 {
+		t.Fatalf("%d, %v", sum, err)
+	}
+	if got := takeUp(t, dir, position{First: sum}); got != 7 {
+		t.Errorf("record %d", got)
+	}
+}
+
+// TestFaultsEndIdleness has the lag counted again when the log cannot be read.
+func TestFaultsEndIdleness(t *testing.T) {
+	var f figures
+	f.init("some")
+	f.atEnd()
+	if !f.idle {
+		t.Fatal("not idle at the end of the log")
+	}
+	f.ill(errDamaged)
+	if f.idle {
+		t.Error("still idle, though the log cannot be read")
 	}
 }
 

@@ -196,15 +196,8 @@ func named(m model.Metric) string {
 // compared, since no query of the peers shows them.
 func (p *peer) holds(t testing.TB, want []tsdb.Sample, within time.Duration) {
 	t.Helper()
-	p.holdsAtLeast(t, want, want, within)
-}
-
-// holdsAtLeast waits until the peer has all of want, and fails when it has what
-// is not in may.
-func (p *peer) holdsAtLeast(t testing.TB, want, may []tsdb.Sample, within time.Duration) {
-	t.Helper()
 	all := map[key]float64{}
-	for _, s := range may {
+	for _, s := range want {
 		if !value.IsStaleNaN(s.V) {
 			all[key{s.Labels.String(), s.T}] = s.V
 		}
@@ -227,7 +220,7 @@ func (p *peer) holdsAtLeast(t testing.TB, want, may []tsdb.Sample, within time.D
 		if len(missing) > 0 {
 			return fmt.Errorf("%s holds %d samples, %d are missing: %v", p.name, len(got), len(missing), missing[:min(5, len(missing))])
 		}
-		t.Logf("%s holds %d samples, markers not counted; %d were stored", p.name, len(got), len(may))
+		t.Logf("%s holds %d samples, markers not counted; %d were stored", p.name, len(got), len(want))
 		return nil
 	})
 }

@@ -21,6 +21,8 @@ type position struct {
 	Segment int    `json:"segment"` // of the log
 	Offset  int64  `json:"offset"`  // of the end of a record in the segment
 	Print   uint32 `json:"print"`   // CRC-32C of the segment's records before Offset
+	First   uint32 `json:"first"`   // where Offset is 0, CRC-32C of the first record; 0 when there was none
+	Repairs uint32 `json:"repairs"` // CRC-32C of what Source.Repairs said
 	Low     int64  `json:"low"`     // no sample behind the position is older
 	Newest  int64  `json:"newest"`  // of the samples before it
 

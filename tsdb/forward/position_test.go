@@ -15,7 +15,7 @@ func TestPositionSurvivesDamage(t *testing.T) {
 	dir := t.TempDir()
 	f := newPositionFile(dir, "one")
 	older := position{Segment: 3, Offset: 4711, Print: 7, Low: -5, Newest: 12, From: 1}
-	newer := position{Segment: 4, Offset: 1, Print: 8, Low: 5, Newest: 13, From: 2, To: 9}
+	newer := position{Segment: 4, Offset: 0, First: 8, Repairs: 9, Low: 5, Newest: 13, From: 2, To: 9}
 	for _, p := range []position{{}, older, newer} {
 		if err := f.save(p); err != nil {
 			t.Fatal(err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
 	"sync/atomic"
@@ -132,7 +134,10 @@ func (r *receiver) start() error {
 	}
 	switch {
 	case err == nil:
-		r.pos = p
+		if r.pos = p; p.Repairs != r.repairs() {
+			r.log.Warn("part of the log was lost; what may have stood there is read from the blocks")
+			r.pos.owe(p.Low, math.MaxInt64)
+		}
 	case errors.Is(err, errDamagedPosition):
 		if err := r.startOver(); err != nil {
 			return err
@@ -145,8 +150,18 @@ func (r *receiver) start() error {
 	default:
 		return err
 	}
+	if now := r.repairs(); r.pos.Repairs != now {
+		r.pos.Repairs, r.dirty = now, true
+		if err := r.save(true); err != nil {
+			return err
+		}
+	}
 	r.figures.moved(r.pos)
 	return nil
+}
+
+func (r *receiver) repairs() uint32 {
+	return crc32.Checksum([]byte(r.source.Repairs()), castagnoli)
 }
 
 // startNew begins with the newest segment, and what Backfill adds.
@@ -157,6 +172,9 @@ func (r *receiver) startNew() error {
 	}
 	r.pos = beginning()
 	r.pos.Segment = max(0, last)
+	if r.pos.First, err = firstRecord(r.source.LogDir(), r.pos.Segment, r.log); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if _, newest, ok := r.source.Bounds(); ok {
 		r.pos.Low = r.lowest(newest)
 		if r.to.Backfill > 0 {
@@ -170,7 +188,19 @@ func (r *receiver) startNew() error {
 // startOver begins with everything.
 func (r *receiver) startOver() error {
 	r.pos = beginning()
-	return r.rejoin()
+	first, err := r.firstSegment()
+	if err != nil {
+		return err
+	}
+	return r.moveTo(first, true)
+}
+
+func (r *receiver) firstSegment() (int, error) {
+	first, _, err := wlog.Segments(r.source.LogDir())
+	if err != nil {
+		return 0, fmt.Errorf("list log: %w", err)
+	}
+	return max(0, first), nil
 }
 
 // lowest is the least time of a sample that is appended after newest.
@@ -179,13 +209,15 @@ func (r *receiver) lowest(newest int64) int64 { return newest - r.late() }
 func (r *receiver) late() int64 { return (r.source.Lateness() + slack).Milliseconds() }
 
 // rejoin moves the position to where the log begins and owes what may lie
-// between.
+// between. A log that begins later has been truncated, and holds all that was
+// appended since. Any other is not the one that the position was taken in, and
+// bounds nothing.
 func (r *receiver) rejoin() error {
-	first, _, err := wlog.Segments(r.source.LogDir())
+	first, err := r.firstSegment()
 	if err != nil {
-		return fmt.Errorf("list log: %w", err)
+		return err
 	}
-	return r.moveTo(max(0, first))
+	return r.moveTo(first, first > r.pos.Segment)
 }
 
 // skipDamage moves on to the next segment, once there is one.
@@ -198,26 +230,33 @@ func (r *receiver) skipDamage(damage error) error {
 		return damage
 	}
 	r.log.Error("a log segment cannot be read; its samples are read from the blocks", "err", damage)
-	return r.moveTo(r.pos.Segment + 1)
+	return r.moveTo(r.pos.Segment+1, true)
 }
 
 // moveTo owes what was appended between the position and the start of a
-// segment: nothing older than Low; and nothing that is newer than the segment's
-// oldest sample by more than what the store would have taken late.
-func (r *receiver) moveTo(segment int) error {
+// segment: nothing older than Low; and, where the log is whole from there on,
+// nothing that is newer than the segment's oldest sample by more than what the
+// store would have taken late.
+func (r *receiver) moveTo(segment int, whole bool) error {
 	t, err := timesFrom(r.source.LogDir(), segment, r.log)
 	if err != nil {
+		return err
+	}
+	head, err := firstRecord(r.source.LogDir(), segment, r.log)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	p := r.pos
 	from := p.Low
 	to := int64(math.MaxInt64)
 	if t.any() {
-		to = t.oldest + r.late()
+		if whole {
+			to = t.oldest + r.late()
+		}
 		p.Low = min(t.oldest, r.lowest(t.newest))
 	}
 	p.owe(from, to)
-	p.Segment, p.Offset, p.Print = segment, 0, 0
+	p.Segment, p.Offset, p.Print, p.First = segment, 0, 0, head
 	r.pos, r.dirty = p, true
 	return r.save(true)
 }
@@ -261,7 +300,7 @@ func (r *receiver) advance(rd *logRounds) {
 	if p.Segment == rd.log.segment && p.Offset == rd.log.offset {
 		return
 	}
-	p.Segment, p.Offset, p.Print = rd.log.segment, rd.log.offset, rd.log.print
+	p.Segment, p.Offset, p.Print, p.First = rd.log.segment, rd.log.offset, rd.log.print, 0
 	if round.seen.any() {
 		p.Newest = max(p.Newest, round.seen.newest)
 		p.Low = max(p.Low, r.lowest(round.seen.newest))
@@ -359,7 +398,7 @@ func (l *logRounds) one() error {
 			return fmt.Errorf("%w: segment %d before offset %d: %w", errDamaged, l.log.segment, l.log.offset, err)
 		}
 		l.round.add(l.samples, l.catalogue)
-	case t == record.HistogramSamples, t == record.FloatHistogramSamples, t == record.HistogramSamplesV2, t == record.FloatHistogramSamplesV2:
+	case isHistograms(t):
 		l.round.strange++
 	default:
 		return l.series(rec)

@@ -30,6 +30,9 @@ type Status struct {
 	Dropped int64 // samples left out by a rule
 	Retries int64 // requests that were, or will be, sent again
 	Skipped int64 // histograms and records of them, which are not forwarded
+	// Unread counts how often samples of a series were left out since they
+	// cannot be read from the blocks.
+	Unread int64
 	// CatchUpFrom and CatchUpTo bound what is still to be read from the
 	// blocks; zero while the log suffices.
 	CatchUpFrom, CatchUpTo time.Time
@@ -40,12 +43,13 @@ type Status struct {
 
 // figures are what a Status is made of, and the metrics beside it.
 type figures struct {
-	sent, refused, dropped, retries, strange, pending atomic.Int64
+	sent, refused, dropped, retries, strange, unreadable, pending atomic.Int64
 
-	sentTotal, refusedTotal, droppedTotal, retriesTotal *metrics.Counter
-	seconds                                             *metrics.Histogram
-	lag, behind                                         *metrics.Gauge
-	sayIll, sayRefused                                  seldom
+	sentTotal, refusedTotal, droppedTotal, retriesTotal, unreadTotal *metrics.Counter
+
+	seconds            *metrics.Histogram
+	lag, behind        *metrics.Gauge
+	sayIll, sayRefused seldom
 
 	mu      sync.Mutex
 	pos     position
@@ -61,6 +65,7 @@ func (f *figures) init(name string) {
 	}
 	f.sentTotal, f.refusedTotal = counter("samples_total"), counter("samples_refused_total")
 	f.droppedTotal, f.retriesTotal = counter("samples_dropped_total"), counter("retries_total")
+	f.unreadTotal = counter("unreadable_total")
 	f.seconds = metrics.GetOrCreateHistogram(fmt.Sprintf(`nocturne_forward_request_duration_seconds{receiver=%q}`, name))
 	f.lag = metrics.GetOrCreateGauge(fmt.Sprintf(`nocturne_forward_lag_seconds{receiver=%q}`, name), nil)
 	f.behind = metrics.GetOrCreateGauge(fmt.Sprintf(`nocturne_forward_waiting_bytes{receiver=%q}`, name), nil)
@@ -85,6 +90,12 @@ func (f *figures) refuse(n int, err error) bool {
 	return f.sayRefused.now()
 }
 
+func (f *figures) unread(err error) {
+	f.unreadable.Add(1)
+	f.unreadTotal.Inc()
+	f.note(err)
+}
+
 func (f *figures) answered(a answer, took time.Duration) {
 	f.seconds.Update(took.Seconds())
 	if a.verdict != accepted && a.verdict != refused {
@@ -104,7 +115,8 @@ func (f *figures) ill(err error) bool {
 	f.note(err)
 	f.mu.Lock()
 	first := !f.failing
-	f.failing = true
+	// Whether the end of the log is still the end is not known.
+	f.failing, f.idle = true, false
 	f.mu.Unlock()
 	return f.sayIll.now() || first
 }
@@ -136,7 +148,7 @@ func (r *receiver) status() Status {
 	p, idle := f.pos, f.idle
 	s := Status{
 		Name: r.to.Name, URL: bare(r.to.URL), Protocol: *r.protocol.Load(), Pending: int(f.pending.Load()),
-		Sent: f.sent.Load(), Refused: f.refused.Load(), Dropped: f.dropped.Load(), Retries: f.retries.Load(), Skipped: f.strange.Load(),
+		Sent: f.sent.Load(), Refused: f.refused.Load(), Dropped: f.dropped.Load(), Retries: f.retries.Load(), Skipped: f.strange.Load(), Unread: f.unreadable.Load(),
 		LastError: f.err, LastErrorAt: f.errAt, Failing: f.failing,
 	}
 	f.mu.Unlock()
