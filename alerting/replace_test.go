@@ -150,3 +150,46 @@ func TestClockSetBack(t *testing.T) {
 		t.Errorf("what fired resolved after %v", resolved)
 	}
 }
+
+// TestClockSetForward sets the clock three hours ahead under a firing alert: it
+// is not over because nothing was seen since, goes on as the same episode when
+// its series comes again, and ends when that says so.
+func TestClockSetForward(t *testing.T) {
+	h := newHouse(t, replaceRules)
+	before := time.Now().Add(-4 * time.Hour).Truncate(time.Second)
+	for i := range 4 {
+		at := before.Add(time.Duration(i) * 5 * time.Second)
+		h.put(at, 1.2, "__name__", "v", "instance", "fires")
+		h.eval(at.Add(time.Second))
+	}
+	only := func(what string) Alert {
+		t.Helper()
+		all := h.e.Alerts()
+		if len(all) != 1 || all[0].Phase != Firing {
+			t.Fatalf("%s: %+v", what, all)
+		}
+		return all[0]
+	}
+	first := only("before")
+	ahead := before.Add(3 * time.Hour)
+	h.eval(ahead)
+	if a := only("just after"); a.Episode != first.Episode || !a.Stale {
+		t.Errorf("with nothing seen since: %+v", a)
+	}
+	for i := 1; i <= 4; i++ {
+		at := ahead.Add(time.Duration(i) * 5 * time.Second)
+		h.put(at, 1.3, "__name__", "v", "instance", "fires")
+		h.eval(at.Add(time.Second))
+	}
+	if a := only("seen again"); a.Episode != first.Episode || a.Stale {
+		t.Errorf("seen again it is %+v, it was %+v", a, first)
+	}
+	for i := 5; i <= 20; i++ {
+		at := ahead.Add(time.Duration(i) * 5 * time.Second)
+		h.put(at, 0, "__name__", "v", "instance", "fires")
+		h.eval(at.Add(time.Second))
+	}
+	if all := h.e.Alerts(); len(all) != 0 {
+		t.Errorf("it is over, and still there: %+v", all)
+	}
+}
