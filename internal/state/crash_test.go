@@ -3,6 +3,7 @@ package state
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -22,6 +23,12 @@ func TestMain(m *testing.M) {
 		if err := write(dir, os.Getenv("NOCTURNE_STATE_ROUND")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if dir := os.Getenv(damagedDir); dir != "" {
+		if err := json.NewEncoder(os.Stdout).Encode(lookAt(dir)); err != nil {
+			panic(err)
 		}
 		os.Exit(0)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
 )
 
 // Options says where the records are kept.
@@ -41,6 +42,7 @@ type DB struct {
 	failed  error // why nothing is written any more
 	logs    map[string]*tail
 	watches map[string]map[*watch]struct{} // by kind
+	raisers map[string]raiser              // by prefix of keys
 
 	deletions deletions
 
@@ -70,6 +72,7 @@ func badgerOptions(o Options, log *slog.Logger) badger.Options {
 		WithValueLogFileSize(valueLogFileSize).
 		WithBlockCacheSize(blockCacheSize).
 		WithMetricsEnabled(false).
+		WithChecksumVerificationMode(options.OnBlockRead).
 		WithVerifyValueChecksum(true).
 		WithLogger(badgerLog{log})
 	// One goroutine writes: there is no conflict to be found.
@@ -107,7 +110,7 @@ func Open(o Options) (*DB, error) {
 	db := &DB{
 		badger: b, log: log, room: space,
 		queue: make(chan *op, 1024), done: make(chan struct{}), stop: make(chan struct{}), ended: make(chan struct{}),
-		logs: map[string]*tail{}, watches: map[string]map[*watch]struct{}{},
+		logs: map[string]*tail{}, watches: map[string]map[*watch]struct{}{}, raisers: map[string]raiser{},
 	}
 	db.idle.L = &db.mu
 	if db.rev, err = lastRevision(b); err != nil {

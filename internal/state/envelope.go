@@ -89,24 +89,33 @@ func (c codec[T]) wrap(stamp uint64, raw []byte) []byte {
 	return envelope{version: uint16(c.version), stamp: stamp, raw: raw}.encode()
 }
 
+// migrate brings a value up to the current schema version.
+func (c codec[T]) migrate(id string, e envelope) (raw []byte, err error) {
+	if int(e.version) > c.version {
+		return nil, fmt.Errorf("%s %s: %w: schema version %d, this one knows %d",
+			c.kind, id, ErrNewerSchema, e.version, c.version)
+	}
+	if e.version < 1 {
+		return nil, fmt.Errorf("%s %s: %w: schema version 0", c.kind, id, ErrDamaged)
+	}
+	raw = e.raw
+	for i := int(e.version); i < c.version; i++ {
+		if raw, err = c.migrations[i-1](raw); err != nil {
+			return nil, fmt.Errorf("%s %s: migrate from schema version %d: %w", c.kind, id, i, err)
+		}
+	}
+	return raw, nil
+}
+
 // decode reads a stored value, brought up to the current schema version.
 func (c codec[T]) decode(id string, b []byte) (v T, stamp uint64, err error) {
 	e, err := decodeEnvelope(b)
 	if err != nil {
 		return v, 0, fmt.Errorf("%s %s: %w", c.kind, id, err)
 	}
-	if int(e.version) > c.version {
-		return v, e.stamp, fmt.Errorf("%s %s: %w: schema version %d, this one knows %d",
-			c.kind, id, ErrNewerSchema, e.version, c.version)
-	}
-	if e.version < 1 {
-		return v, e.stamp, fmt.Errorf("%s %s: %w: schema version 0", c.kind, id, ErrDamaged)
-	}
-	raw := e.raw
-	for i := int(e.version); i < c.version; i++ {
-		if raw, err = c.migrations[i-1](raw); err != nil {
-			return v, e.stamp, fmt.Errorf("%s %s: migrate from schema version %d: %w", c.kind, id, i, err)
-		}
+	raw, err := c.migrate(id, e)
+	if err != nil {
+		return v, e.stamp, err
 	}
 	if err := json.Unmarshal(raw, &v); err != nil {
 		return v, e.stamp, fmt.Errorf("%s %s: %w: %w", c.kind, id, ErrDamaged, err)

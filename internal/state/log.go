@@ -87,6 +87,7 @@ func NewLog[T any](db *DB, name string, version int, m ...Migration) (*Log[T], e
 		db.logs[name] = &tail{last: last, moved: make(chan struct{})}
 	}
 	l.tail = db.logs[name]
+	db.raisers[string(l.prefix('l'))] = l.codec.raise
 	return l, nil
 }
 

@@ -27,7 +27,8 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// salvage looks at the write-ahead logs in dir before Badger does. Where whole
+// salvage looks at the files in dir before Badger does. One that is damaged
+// refuses the folder (checkFiles), but for the write-ahead logs: where whole
 // transactions stand behind a place that does not hold, which no crash of the
 // process leaves, it keeps a copy of the file as NAME.damaged-TIME, says so,
 // and cuts the file there; Badger would drop that part, and trust the lengths
@@ -40,6 +41,9 @@ func salvage(dir string, log *slog.Logger) error {
 	defer d.Close() // and with it the lock, which Badger takes next
 	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil // Badger tells who has it
+	}
+	if err := checkFiles(dir, log); err != nil {
+		return err
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.mem"))
 	if err != nil {
@@ -87,41 +91,44 @@ func writeDurably(name string, data []byte) error {
 func walEnd(data []byte) int {
 	end := min(walHeader, len(data))
 	for at := end; ; {
-		n, last := walEntry(data[at:])
+		n, key := walEntry(data[at:])
 		if n == 0 {
 			return end
 		}
-		if at += n; last {
+		if at += n; isTxnEnd(key) {
 			end = at
 		}
 	}
 }
 
+// isTxnEnd tells whether an entry of that key ends a transaction.
+func isTxnEnd(key []byte) bool { return bytes.HasPrefix(key, txnEnd) }
+
 // walEntry returns the length of the entry that data begins with, 0 when it
-// does not hold, and whether it ends a transaction.
-func walEntry(data []byte) (n int, last bool) {
+// does not hold, and its key.
+func walEntry(data []byte) (n int, key []byte) {
 	if len(data) < 2 {
-		return 0, false
+		return 0, nil
 	}
 	at := 2
 	var lengths [3]uint64
 	for i := range lengths {
 		v, n := binary.Uvarint(data[at:])
 		if n <= 0 {
-			return 0, false
+			return 0, nil
 		}
 		lengths[i] = v
 		at += n
 	}
-	key, value := lengths[0], lengths[1]
-	if key == 0 || key > 1<<16 || value > uint64(len(data)) || uint64(at)+key+value+4 > uint64(len(data)) {
-		return 0, false
+	keyLength, value := lengths[0], lengths[1]
+	if keyLength == 0 || keyLength > 1<<16 || value > uint64(len(data)) || uint64(at)+keyLength+value+4 > uint64(len(data)) {
+		return 0, nil
 	}
-	n = at + int(key+value)
+	n = at + int(keyLength+value)
 	if crc32.Checksum(data[:n], castagnoli) != binary.BigEndian.Uint32(data[n:]) {
-		return 0, false
+		return 0, nil
 	}
-	return n + 4, bytes.HasPrefix(data[at:], txnEnd)
+	return n + 4, data[at : at+int(keyLength)]
 }
 
 // Damaged returns the copies that were kept of damaged files, oldest first.

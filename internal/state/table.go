@@ -38,9 +38,11 @@ type Table[T any] struct {
 
 // NewTable names the records of one kind in db. version is the schema version
 // of T, from 1; m[i] migrates a stored value from version i+1 to i+2, on
-// reading. It panics when kind is not visible ASCII or a migration is missing.
+// reading, and once for all in Raise. It panics when kind is not visible ASCII or a migration is missing.
 func NewTable[T any](db *DB, kind string, version int, m ...Migration) *Table[T] {
-	return &Table[T]{db: db, codec: newCodec[T](kind, version, m)}
+	t := &Table[T]{db: db, codec: newCodec[T](kind, version, m)}
+	db.knows(t.prefix(), t.codec.raise)
+	return t
 }
 
 func (t *Table[T]) prefix() []byte { return append([]byte("r"+t.codec.kind), 0) }
