@@ -8,7 +8,7 @@ BIN      := bin/nocturne
 # What the tests need from Debian; each is started on loopback and stopped after.
 PACKAGES := snmpd snmp openssh-server chromium prometheus victoria-metrics nginx openssl debootstrap rpm busybox mksh
 
-.PHONY: help build packages run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate docs bench bench-tsdb bench-tsdb-growth screenshots clean
+.PHONY: help build packages run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate docs release bench bench-night bench-tsdb bench-tsdb-growth screenshots clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -71,8 +71,14 @@ generate: ## generate the templ code
 docs: ## write the reference pages of docs anew, from the code
 	$(GO) test -tags $(TAGS) -run '^TestReferencePages$$' ./cmd/nocturne -update-reference
 
+release: ## keep a data folder of the version at PROGRAM as RELEASE, for the upgrades of later ones
+	NOCTURNE_RELEASE=$(RELEASE) NOCTURNE_PROGRAM=$(PROGRAM) $(GO) test -tags $(TAGS) -count=1 -v -run '^TestMakeRelease$$' ./cmd/nocturne
+
 bench: build ## the figures of docs/benchmarks.md: cold start, RSS, binary size, loop time
 	NOCTURNE_BENCH=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 60m -run '^TestBench' ./cmd/nocturne
+
+bench-night: build ## the figures of a large estate: start, RSS beside the library, backup, restore, upgrade
+	NOCTURNE_BENCH_NIGHT=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 90m -run '^TestBenchNight$$' ./cmd/nocturne
 
 bench-tsdb: ## history beside Prometheus, VictoriaMetrics and the bare library: artifacts/bench-tsdb.md
 	NOCTURNE_BENCH_TSDB=1 $(GO) test -tags $(TAGS) -count=1 -v -timeout 180m -run '^TestBenchTSDB$$' ./tools/benchtsdb

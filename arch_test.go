@@ -52,7 +52,8 @@ var arrows = map[string][]string{
 
 	"internal/ledger":           {"internal/state"},
 	"internal/access":           {"internal/state", "internal/ledger"},
-	"internal/backup":           {"internal/state", "internal/ledger", "tsdb/archive"},
+	"internal/upgrade":          {"internal/state", "tsdb/folder"},
+	"internal/backup":           {"internal/state", "internal/ledger", "internal/upgrade", "tsdb/archive"},
 	"internal/backup/disk":      {"internal/backup"},
 	"internal/backup/sshfolder": {"internal/backup"},
 	"internal/backup/bucket":    {"internal/backup"},

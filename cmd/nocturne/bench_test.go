@@ -65,15 +65,7 @@ func newBench(t *testing.T) *bench {
 	b := &bench{t: t, lab: l, hook: newReceiver(t), dir: t.TempDir()}
 	cfg := b.config()
 	writeHallConfig(t, cfg, b.path("nocturne.yaml"))
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("lab: %v", err)
-		}
-	})
+	runLab(t, l)
 	return b
 }
 

@@ -58,6 +58,7 @@ type pageReader struct {
 	dir, address string
 	link         string // for the first administrator, once it was printed
 	token        string
+	stop         []func() // what was started; once each
 }
 
 func newReader(t *testing.T) *pageReader {
@@ -198,7 +199,7 @@ func (r *pageReader) start(line, shown string) {
 	if err := c.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 			r.t.Errorf("stop %s: %v", line, err)
 		}
@@ -206,6 +207,8 @@ func (r *pageReader) start(line, shown string) {
 			r.t.Errorf("%s ended with %v\n%s", line, err, errs)
 		}
 	})
+	r.stop = append(r.stop, stop)
+	r.t.Cleanup(stop)
 	eventually(r.t, 30*time.Second, line+" prints what the page has and answers", func() bool {
 		if !shows(out.String(), strings.TrimSpace(shown)+"\n…") && !shows(out.String(), shown) {
 			return false
@@ -226,6 +229,12 @@ func (r *pageReader) direct(what string) {
 	switch what {
 	case "set up":
 		r.setUp()
+	case "stop the server":
+		for _, stop := range r.stop {
+			stop()
+		}
+	case "the data of an earlier version":
+		r.earlier()
 	case "keys":
 		r.keys()
 	case "wait for samples":
@@ -290,6 +299,18 @@ func (r *pageReader) get(path string) string {
 		r.t.Fatal(err)
 	}
 	return string(b)
+}
+
+// earlier has the data folder that the last released version left.
+func (r *pageReader) earlier() {
+	r.t.Helper()
+	all, err := filepath.Glob(filepath.Join(releases, "*.tar.zst"))
+	if err != nil || len(all) == 0 {
+		r.t.Fatalf("no releases: %v", err)
+	}
+	if err := os.Rename(filepath.Join(unpackRelease(r.t, all[len(all)-1]), "data"), filepath.Join(r.dir, "data")); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // keys makes the key and the list of hosts that a page names.

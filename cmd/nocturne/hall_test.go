@@ -226,3 +226,17 @@ func shortProof(t *testing.T, c *Config) {
 	}
 	c.Automation.Remedies = []string{name}
 }
+
+// runLab runs a hall until the test ends.
+func runLab(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("lab: %v", err)
+		}
+	})
+}

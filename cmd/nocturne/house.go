@@ -33,6 +33,7 @@ import (
 	"nocturne/internal/sshconn"
 	"nocturne/internal/state"
 	"nocturne/internal/strictyaml"
+	"nocturne/internal/upgrade"
 	"nocturne/internal/web"
 	"nocturne/tsdb"
 	"nocturne/tsdb/forward"
@@ -55,6 +56,7 @@ type house struct {
 	keys    *hostKeys
 	clock   *clockWatch
 
+	upgrade   *upgrade.Upgrade // of the data folder
 	state     *state.DB
 	history   *tsdb.DB
 	metadata  *tsdb.Metadata // what senders say of their metrics
@@ -112,7 +114,15 @@ func openHouse(cfg Config, log *slog.Logger, lab bool) (_ *house, err error) {
 			return nil, err
 		}
 	}
+	if err := h.upgrade.Finish(context.Background(), h.state, h.recordUpgrade); err != nil {
+		return nil, err
+	}
 	return h, h.openWeb(lab)
+}
+
+// recordUpgrade leaves in the ledger from where a data folder came.
+func (h *house) recordUpgrade(d upgrade.Done) error {
+	return h.audit("upgrade", "data", map[string]any{"from": d.From, "to": d.To, "program": version, "records": d.Records, "faults": len(d.Faults), "kept": d.Kept})
 }
 
 // config is the configuration that holds now.
@@ -156,10 +166,16 @@ func (h *house) Close() error {
 }
 
 func (h *house) openStores() (err error) {
+	if h.upgrade, err = upgrade.Begin(h.cfg.Data, version, h.log); err != nil {
+		return err
+	}
 	if h.state, err = state.Open(state.Options{Dir: filepath.Join(h.cfg.Data, "state"), Log: h.log}); err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
 	h.onClose("state", h.state.Close)
+	if err := h.upgrade.Keep(context.Background(), h.state); err != nil {
+		return err
+	}
 	if h.ledger, err = ledger.Open(h.state); err != nil {
 		return fmt.Errorf("open ledger: %w", err)
 	}

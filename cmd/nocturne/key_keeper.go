@@ -15,6 +15,7 @@ import (
 	"nocturne/internal/ledger"
 	"nocturne/internal/secret"
 	"nocturne/internal/state"
+	"nocturne/internal/upgrade"
 )
 
 // keyFlags are those that all commands over the key share.
@@ -76,6 +77,9 @@ func openVaultAtRest(cfg Config, dir string) (_ *vaultAtRest, err error) {
 	// What root writes here the server could not open any more.
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
 		return nil, fmt.Errorf("%s belongs to user %d, this is user %d: run this as that user", dir, sys.Uid, os.Geteuid())
+	}
+	if err := upgrade.CheckCurrent(cfg.Data); err != nil {
+		return nil, err
 	}
 	v := &vaultAtRest{}
 	if v.state, err = state.Open(state.Options{Dir: dir, Log: logger(cfg.Log)}); err != nil {

@@ -19,6 +19,7 @@ import (
 	"nocturne/internal/ledger"
 	"nocturne/internal/snmpconn"
 	"nocturne/internal/state"
+	"nocturne/internal/upgrade"
 )
 
 const (
@@ -104,6 +105,9 @@ func vaultFor(t *testing.T, config string) (tokenFile string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
+	if err := upgrade.Put(cfg.Data, upgrade.Current, version); err != nil {
+		t.Fatal(err)
+	}
 	chain, err := ledger.Open(db)
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -21,6 +20,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 		os.Exit(0)
+	}
+	if dir := os.Getenv(libraryOf); dir != "" {
+		os.Exit(bareLibrary(dir))
 	}
 	if path := os.Getenv(childConfig); path != "" {
 		os.Exit(child(path, os.Getenv(childAim)))
@@ -107,15 +109,7 @@ func newCampaign(t *testing.T, rounds int) *campaign {
 		}
 	}
 	r.Shuffle(len(c.pool), func(i, j int) { c.pool[i], c.pool[j] = c.pool[j], c.pool[i] })
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("lab: %v", err)
-		}
-	})
+	runLab(t, l)
 	return c
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nocturne/internal/upgrade"
 )
 
 // lockName is the file in the data folder that says who works on it. The lock
@@ -46,9 +48,21 @@ func (e *inUseError) Error() string {
 // process ends in whatever way.
 type dataLock struct{ file *os.File }
 
-// lockData takes the data folder, made when absent, for command. It waits for
-// nobody. The file stays behind: to remove it would let two in.
+// lockData takes the data folder, made when absent, for command, unless it is
+// of a newer version. It waits for nobody. The file stays behind: to remove it
+// would let two in.
 func lockData(dir, command string) (*dataLock, error) {
+	l, err := lockAny(dir, command)
+	if err != nil {
+		return nil, err
+	}
+	if err := upgrade.Check(dir); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func lockAny(dir, command string) (*dataLock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}

@@ -32,7 +32,7 @@ func command() *cobra.Command {
 		Use: "nocturne", Short: "Watch a data centre and its cloud, repair what may be repaired, prove the repair",
 		SilenceUsage: true, SilenceErrors: true, Version: version,
 	}
-	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), tsdbCommand(), keyCommand(), everythingBackupCommand(), everythingRestoreCommand(), versionCommand(), healthCommand(), supportCommand(), manCommand())
+	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), tsdbCommand(), keyCommand(), everythingBackupCommand(), everythingRestoreCommand(), downgradeCommand(), versionCommand(), healthCommand(), supportCommand(), manCommand())
 	return root
 }
 

@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ var updateReference = flag.Bool("update-reference", false, "write the reference 
 // `make docs` writes them.
 func TestReferencePages(t *testing.T) {
 	for name, page := range map[string]func(*testing.T) string{
-		"configuration.md": configurationPage, "metrics.md": metricsPage, "commands.md": commandsPage,
+		"configuration.md": configurationPage, "metrics.md": metricsPage, "commands.md": commandsPage, "api.md": apiPage,
 	} {
 		file := filepath.Join("..", "..", "docs", "reference", name)
 		want := page(t)
@@ -306,4 +307,42 @@ func allCommands(c *cobra.Command) []*cobra.Command {
 		}
 	}
 	return out
+}
+
+// apiPage lists the operations of a running server's own description.
+func apiPage(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "nocturne.yaml")
+	text := fmt.Sprintf("data: %s\nlisten: 127.0.0.1:0\ncollector: {local: false, self: false}\n", filepath.Join(t.TempDir(), "data"))
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, token := startProcess(t, program("serve", "--config", file), true)
+	p.login = p.setup(token)
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Summary, Description string
+			Tags                 []string
+		}
+	}
+	if err := p.get("/api/nocturne/v1/openapi.json", &doc); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	byTag := map[string][]string{}
+	for path, methods := range doc.Paths {
+		for method, o := range methods {
+			right := strings.TrimSuffix(strings.TrimPrefix(o.Description, "Needs the right to "), ".")
+			byTag[o.Tags[0]] = append(byTag[o.Tags[0]], fmt.Sprintf("| `%s` | %s | %s | %s |\n", path, strings.ToUpper(method), o.Summary, right))
+		}
+	}
+	var b strings.Builder
+	b.WriteString("# API\n\nUnder `/api/nocturne/v1`, JSON, with a token as bearer (Administration > Tokens). The server describes itself in full, bodies and\n" +
+		"errors included: `GET /api/nocturne/v1/openapi.json`, or `.yaml`. Beside it stands Prometheus' own API under `/api/v1`.\n")
+	for _, tag := range slices.Sorted(maps.Keys(byTag)) {
+		fmt.Fprintf(&b, "\n## %s\n\n| path | method | what | right |\n|---|---|---|---|\n", tag)
+		slices.Sort(byTag[tag])
+		b.WriteString(strings.Join(byTag[tag], ""))
+	}
+	return b.String()
 }

@@ -13,6 +13,7 @@ import (
 
 	"nocturne/internal/ledger"
 	"nocturne/internal/state"
+	"nocturne/internal/upgrade"
 )
 
 // Source is what is backed up.
@@ -145,6 +146,11 @@ func produce(ctx context.Context, src Source, to Store, o Options, kind string, 
 		m: &Manifest{Version: manifestVersion, Program: src.Program, Kind: kind}}
 	if g.there, err = List(ctx, to); err != nil {
 		return Report{}, wrap(err)
+	}
+	if mark, ok, err := upgrade.Read(src.Data); err != nil {
+		return Report{}, wrap(err)
+	} else if ok {
+		g.m.Format = mark.Format
 	}
 	g.checks.SetLimit(checksAtOnce)
 	if err := errors.Join(fill(ctx, g), g.checks.Wait()); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"nocturne/internal/ledger"
 	"nocturne/internal/state"
+	"nocturne/internal/upgrade"
 	"nocturne/tsdb/archive"
 )
 
@@ -40,6 +41,7 @@ const (
 type Manifest struct {
 	Version int       `json:"version"`
 	Program string    `json:"program"` // version of nocturne that made it
+	Format  int       `json:"format"`  // of the data folder; 0: of a version before there was one
 	Name    string    `json:"name"`
 	Kind    string    `json:"kind"`
 	Time    time.Time `json:"time"` // of the snapshot of state
@@ -125,6 +127,9 @@ func load(ctx context.Context, s Store, generation string) (*Manifest, error) {
 	}
 	if m.Version != manifestVersion {
 		return nil, fmt.Errorf("%s: version %d is not known here, only %d; it was made by nocturne %s", name, m.Version, manifestVersion, m.Program)
+	}
+	if m.Format > upgrade.Current {
+		return nil, fmt.Errorf("%s is of a data folder of format %d, made by nocturne %s; this version knows formats up to %d", name, m.Format, m.Program, upgrade.Current)
 	}
 	if m.Name != generation {
 		return nil, fmt.Errorf("%s tells of generation %q", name, m.Name)

@@ -18,6 +18,7 @@ import (
 
 	"nocturne/internal/ledger"
 	"nocturne/internal/state"
+	"nocturne/internal/upgrade"
 )
 
 // RestoreOptions say what is restored and where to.
@@ -84,6 +85,12 @@ func restore(ctx context.Context, from Store, o RestoreOptions, last func(staged
 	}
 	if err := checkState(ctx, filepath.Join(s.dir, "state"), m); err != nil {
 		return Restored{}, err
+	}
+	// A folder without it is of the format before there was one.
+	if m.Format > 0 {
+		if err := upgrade.Put(s.dir, m.Format, m.Program); err != nil {
+			return Restored{}, err
+		}
 	}
 	if err := last(s.dir, &r); err != nil {
 		return Restored{}, err
