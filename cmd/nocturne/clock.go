@@ -25,13 +25,15 @@ type reading struct {
 
 func readClocks() (reading, error) {
 	var r reading
-	var ts unix.Timespec
-	for id, into := range map[int32]*time.Duration{unix.CLOCK_MONOTONIC: &r.running, unix.CLOCK_BOOTTIME: &r.booted} {
-		if err := unix.ClockGettime(id, &ts); err != nil {
-			return r, err
-		}
-		*into = time.Duration(ts.Nano())
+	var running, booted unix.Timespec
+	// In this order: the one that never stands still is then not behind.
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &running); err != nil {
+		return r, err
 	}
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &booted); err != nil {
+		return r, err
+	}
+	r.running, r.booted = time.Duration(running.Nano()), time.Duration(booted.Nano())
 	r.wall = time.Now().Round(0)
 	return r, nil
 }
