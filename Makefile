@@ -6,7 +6,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 BIN      := bin/nocturne
 # What the tests need from Debian; each is started on loopback and stopped after.
-PACKAGES := snmpd snmp openssh-server chromium prometheus victoria-metrics nginx openssl debootstrap rpm busybox mksh
+PACKAGES := snmpd snmp openssh-server chromium prometheus victoria-metrics nginx openssl debootstrap rpm busybox mksh buildah
 
 .PHONY: help build packages run demo test check fmt vet lint fix tidy generated unit deps browser-deps assets generate docs release bench bench-night bench-tsdb bench-tsdb-growth screenshots clean
 

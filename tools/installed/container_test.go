@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,70 +15,46 @@ import (
 	"nocturne/internal/need"
 )
 
-// image is what a Containerfile says.
+// image is one that was built, unpacked.
 type image struct {
-	from, user string
-	copies     []copied
-	volumes    []string
-	entrypoint []string
-	cmd        []string
-	health     []string
+	User                   string
+	Entrypoint, Cmd        []string
+	Volumes                map[string]struct{}
+	Healthcheck            struct{ Test []string }
+	StopSignal, WorkingDir string
+
+	root string
 }
 
-type copied struct{ from, to, owner string }
-
-// readImage reads the instructions that our Containerfile uses; another one is
-// an error, so that none goes unlooked at.
-func readImage(t *testing.T, path string) image {
+// buildImage builds the image of a folder, and unpacks it where a container's
+// root file system is to be.
+func buildImage(t *testing.T, folder string) image {
 	t.Helper()
-	var im image
-	for n, line := range strings.Split(read(t, path), "\n") {
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		word, rest, _ := strings.Cut(line, " ")
-		exec := func(text string) (args []string) {
-			if err := json.Unmarshal([]byte(text), &args); err != nil {
-				t.Errorf("line %d: %s wants its exec form: there is no shell in the image: %v", n+1, word, err)
-			}
-			return args
-		}
-		switch word {
-		case "FROM":
-			im.from += rest
-		case "COPY":
-			im.copies = append(im.copies, copyOf(t, n+1, rest))
-		case "USER":
-			im.user = rest
-		case "VOLUME":
-			im.volumes = exec(rest)
-		case "ENTRYPOINT":
-			im.entrypoint = exec(rest)
-		case "CMD":
-			im.cmd = exec(rest)
-		case "HEALTHCHECK":
-			_, args, _ := strings.Cut(rest, " CMD ")
-			im.health = exec(args)
-		case "WORKDIR", "STOPSIGNAL":
-		default:
-			t.Errorf("line %d: %s is not known to this test", n+1, word)
+	binary, storage := need.Binary(t, "buildah", "buildah"), t.TempDir()
+	engine := func(args ...string) string {
+		t.Helper()
+		return output(t, binary, append([]string{"--root", filepath.Join(storage, "root"), "--runroot", filepath.Join(storage, "run"), "--storage-driver", "vfs"}, args...)...)
+	}
+	engine("build", "--isolation", "chroot", "--format", "docker", "--quiet", "-t", "nocturne", folder)
+	var about struct {
+		Docker struct{ Config image }
+	}
+	if err := json.Unmarshal([]byte(engine("inspect", "--type", "image", "nocturne")), &about); err != nil {
+		t.Fatal(err)
+	}
+	im := about.Docker.Config
+	container := strings.TrimSpace(engine("from", "--pull-never", "localhost/nocturne"))
+	im.root = strings.TrimSpace(engine("mount", container))
+	t.Cleanup(func() {
+		engine("umount", container)
+		engine("rm", container)
+	})
+	for _, d := range []string{"proc", "dev"} { // mount points, which a runtime makes
+		if err := os.MkdirAll(filepath.Join(im.root, d), 0o755); err != nil {
+			t.Fatal(err)
 		}
 	}
 	return im
-}
-
-func copyOf(t *testing.T, line int, rest string) copied {
-	t.Helper()
-	c := copied{owner: "0:0"}
-	f := strings.Fields(rest)
-	if owner, ok := strings.CutPrefix(f[0], "--chown="); ok {
-		c.owner, f = owner, f[1:]
-	}
-	if len(f) != 2 || strings.Contains(f[0], "*") || !strings.HasPrefix(f[1], "/") {
-		t.Fatalf("line %d: COPY %s", line, rest)
-	}
-	c.from, c.to = f[0], f[1]
-	return c
 }
 
 // contained is what a runtime does with --read-only: all is read-only but the
@@ -95,19 +70,23 @@ mount --bind "$root/data" "$root/data"
 mount -o remount,bind,ro "$root"
 exec setpriv --no-new-privs chroot --userspec=65532:65532 --groups= "$root" "$@"`
 
-// TestContainer runs what the Containerfile copies, and nothing else, as its
-// user on a read-only root. There is no container engine here: the engine's own
-// part is not tried.
+// TestContainer builds the image and runs it as its user on a read-only root.
+// buildah builds it; what a runtime does to run it is done here.
 func TestContainer(t *testing.T) {
 	need.Root(t)
 	need.Binary(t, "ip", "iproute2")
-	folder := filepath.Join(made(t), "container")
-	im := readImage(t, filepath.Join(folder, "Containerfile"))
-	if im.from != "scratch" || im.user != "65532:65532" || !slices.Equal(im.volumes, []string{"/data"}) {
-		t.Errorf("from %q, user %q, volumes %v", im.from, im.user, im.volumes)
+	im := buildImage(t, filepath.Join(made(t), "container"))
+	if _, volume := im.Volumes["/data"]; im.User != "65532:65532" || !volume || im.StopSignal != "SIGTERM" || im.WorkingDir != "/data" || len(im.Healthcheck.Test) < 2 || im.Healthcheck.Test[0] != "CMD" {
+		t.Fatalf("the image is %+v", im)
 	}
-	dir := im.unpack(t, folder)
-	cmd := exec.Command("unshare", append([]string{"--mount", "--net", "--propagation", "private", "sh", "-c", contained, "sh", dir}, append(im.entrypoint, im.cmd...)...)...)
+	if st, err := os.Stat(filepath.Join(im.root, "nocturne")); err != nil || st.Mode().Perm() != 0o755 {
+		t.Errorf("the binary in the image: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(im.root, "bin")); err == nil {
+		t.Error("there is more in the image than the one binary and its files")
+	}
+	dir := im.root
+	cmd := exec.Command("unshare", append([]string{"--mount", "--net", "--propagation", "private", "sh", "-c", contained, "sh", dir}, append(im.Entrypoint, im.Cmd...)...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -118,7 +97,7 @@ func TestContainer(t *testing.T) {
 	go func() { gone <- cmd.Wait() }()
 	defer func() { _ = cmd.Process.Kill() }()
 	health := func() error {
-		args := append([]string{"-t", fmt.Sprint(cmd.Process.Pid), "--net", "--mount", "--root", "--setgid", "65532", "--setuid", "65532"}, im.health...)
+		args := append([]string{"-t", fmt.Sprint(cmd.Process.Pid), "--net", "--mount", "--root", "--setgid", "65532", "--setuid", "65532"}, im.Healthcheck.Test[1:]...)
 		if out, err := exec.Command("nsenter", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
@@ -153,28 +132,4 @@ func hangs(t *testing.T, p *os.Process, health func() error) {
 		t.Fatal(err)
 	}
 	need.Within(t, time.Minute, health)
-}
-
-// unpack makes the image's file system, and the mount points that a runtime
-// makes.
-func (im image) unpack(t *testing.T, folder string) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "root")
-	for _, d := range []string{"", "proc", "dev"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, c := range im.copies {
-		to := filepath.Join(dir, c.to)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		output(t, "cp", "-a", filepath.Join(folder, c.from), to)
-		output(t, "chown", "-R", c.owner, to)
-	}
-	if st, err := os.Stat(filepath.Join(dir, "nocturne")); err != nil || st.Mode().Perm() != 0o755 {
-		t.Errorf("the binary in the image: %v", err)
-	}
-	return dir
 }
