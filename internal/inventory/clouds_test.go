@@ -159,7 +159,7 @@ func TestCrashWithinARename(t *testing.T) {
 	if _, err := g.records.Put("hypervisor/node-1", old, 0); err != nil {
 		t.Fatal(err)
 	}
-	if g, err = load(g.records, g.targets); err != nil {
+	if g, err = load(g.records, g.targets, g.aside); err != nil {
 		t.Fatal(err)
 	}
 	sees(t, g, "east", minute(2), false, hypervisorOf("east", "node-1"))

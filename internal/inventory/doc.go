@@ -24,6 +24,11 @@
 // which LastSeen of what that target shows is restored. After a restart LastSeen
 // may therefore be too old by a minute, never too young.
 //
+// What an import changes is written aside first, as EDIT/NUMBER in table
+// "inventory.part". With the last part it is decided: it is then written out, at
+// the latest by the next Open, and the parts are removed. Parts without their
+// last are of an import that was cut short, and are thrown away.
+//
 // # The YAML file
 //
 //	sites:
@@ -56,7 +61,8 @@
 //
 // u is the lowest unit, counted from 1 at the bottom; u and height go in half
 // units; height is 1 when left out. An import adds and changes, it takes
-// nothing away, and it happens wholly or, with a fault anywhere, not at all.
+// nothing away, and it happens wholly or, with a fault anywhere, not at all;
+// neither does the end of the program leave half of it.
 // Items that no source has seen yet exist with the one source "import": they
 // are planned.
 package inventory

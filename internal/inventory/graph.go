@@ -19,8 +19,11 @@ const checkpointEvery = time.Minute
 type Graph struct {
 	records *state.Table[record]
 	targets *state.Table[checkpoint]
+	aside   *state.Table[part]
 
-	write sync.Mutex // one change at a time: held from reading to installing it
+	write   sync.Mutex             // one change at a time: held from reading to installing it; guards the next two
+	decided []state.Record[record] // are in the graph, and not all written out yet
+	parts   []string               // that are to be removed behind them
 
 	mu       sync.RWMutex // guards all below; changed only with write held too
 	nodes    map[string]*node
@@ -52,12 +55,13 @@ type checkpoint struct {
 
 // Open reads the graph from db.
 func Open(db *state.DB) (*Graph, error) {
-	return load(state.NewTable[record](db, "inventory.item", 1), state.NewTable[checkpoint](db, "inventory.target", 1))
+	return load(state.NewTable[record](db, "inventory.item", 1), state.NewTable[checkpoint](db, "inventory.target", 1),
+		state.NewTable[part](db, "inventory.part", 1))
 }
 
-func load(records *state.Table[record], targets *state.Table[checkpoint]) (*Graph, error) {
+func load(records *state.Table[record], targets *state.Table[checkpoint], aside *state.Table[part]) (*Graph, error) {
 	g := &Graph{
-		records: records, targets: targets,
+		records: records, targets: targets, aside: aside,
 		nodes: map[string]*node{}, kinds: map[string][]string{},
 		into: map[string]map[string]struct{}{}, seers: map[string]map[string]struct{}{},
 		names: nameIndex{}, series: seriesIndex{},
@@ -75,12 +79,23 @@ func load(records *state.Table[record], targets *state.Table[checkpoint]) (*Grap
 		if err != nil {
 			return nil, fmt.Errorf("read the inventory: %w", err)
 		}
-		g.install(&rec.Value, g.restoredLastSeen(&rec.Value))
-		n := g.nodes[rec.ID]
-		n.linkSeen = n.lastSeen
+		g.restore(&rec.Value)
+	}
+	if err := g.recall(); err != nil {
+		return nil, fmt.Errorf("read the inventory: %w", err)
 	}
 	g.order(nil)
+	if err := g.finish(); err != nil {
+		slog.Error("an import that was cut short is not written out yet", "component", "inventory", "err", err)
+	}
 	return g, nil
+}
+
+// restore installs a record as it was read.
+func (g *Graph) restore(r *record) {
+	g.install(r, g.restoredLastSeen(r))
+	n := g.nodes[r.ID]
+	n.linkSeen = n.lastSeen
 }
 
 func (g *Graph) restoredLastSeen(r *record) time.Time {

@@ -78,8 +78,10 @@ type end struct {
 }
 
 func newImporter(g *Graph, file, by string) *importer {
+	e := g.edit(time.Now().UTC().Truncate(time.Millisecond))
+	e.whole = true
 	return &importer{
-		edit: g.edit(time.Now().UTC().Truncate(time.Millisecond)), file: file, by: by,
+		edit: e, file: file, by: by,
 		stands: map[string]int{}, named: map[string]bool{}, rels: map[string]map[string][]Relation{},
 	}
 }

@@ -179,7 +179,7 @@ func TestConcurrent(t *testing.T) {
 // opening builds.
 func checkIndexes(t *testing.T, g *Graph) {
 	t.Helper()
-	fresh, err := load(g.records, g.targets)
+	fresh, err := load(g.records, g.targets, g.aside)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ type edit struct {
 	at      time.Time
 	changed map[string]*record
 	gone    []string // renamed: what was known of them is under another ID
+	whole   bool     // all of it is to be there after any end, or nothing
 }
 
 func (g *Graph) edit(at time.Time) *edit {
@@ -61,8 +62,17 @@ func (e *edit) commit(ctx context.Context, seen map[string]bool) (created, chang
 		}
 		recs = append(recs, state.Record[record]{ID: id, Value: *r})
 	}
+	if len(recs)+len(e.gone) > 0 {
+		if err := g.finish(); err != nil {
+			return nil, nil, fmt.Errorf("write out an earlier import: %w", err)
+		}
+	}
 	if len(recs) > 0 {
-		if err := g.records.PutMany(recs); err != nil {
+		put := g.records.PutMany
+		if e.whole {
+			put = g.putWhole
+		}
+		if err := put(recs); err != nil {
 			return nil, nil, fmt.Errorf("write %d items of the inventory: %w", len(recs), err)
 		}
 	}
