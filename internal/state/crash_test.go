@@ -261,6 +261,21 @@ func TestTornLogLosesOnlyItsEnd(t *testing.T) {
 	}
 }
 
+// A log without a byte in it is what a kill leaves between its making and its
+// first length, or its last length and its end.
+func TestEmptyLogs(t *testing.T) {
+	dir := remains(t, 20, 50)
+	for _, name := range []string{"00000.mem", "00099.mem", "000099.vlog"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good, errs, damaged, logged := readable(t, dir, 20)
+	if len(good) != 20 || len(errs) != 0 || len(damaged) != 0 || logged != "" {
+		t.Errorf("read %v, %v; damaged %v; logged %s", good, errs, damaged, logged)
+	}
+}
+
 // A flipped bit in the midst is not: what can be read is there, the file is
 // kept, and it is said.
 func TestDamagedLogIsKeptAndReported(t *testing.T) {

@@ -45,6 +45,9 @@ func salvage(dir string, log *slog.Logger) error {
 	if err := checkFiles(dir, log); err != nil {
 		return err
 	}
+	if err := dropEmptyLogs(dir); err != nil {
+		return err
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.mem"))
 	if err != nil {
 		return err
@@ -56,6 +59,31 @@ func salvage(dir string, log *slog.Logger) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// dropEmptyLogs removes logs without a byte in them. Badger makes one and gives
+// it its length then, and takes its length before it removes it: a kill between
+// leaves such a file, which Badger refuses to open.
+func dropEmptyLogs(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, name := range files {
+			st, err := os.Stat(name)
+			if err != nil {
+				return err
+			}
+			if st.Size() > 0 {
+				continue
+			}
+			if err := os.Remove(name); err != nil {
+				return fmt.Errorf("remove an empty log: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 func salvageFile(name string, log *slog.Logger) error {
