@@ -48,7 +48,8 @@ func child(path, aim string) int {
 	return 0
 }
 
-// die waits for the nth event of a phase, and kills this process a moment after.
+// die waits for the nth event of a phase, of a job that an alert began, and kills
+// this process a moment after.
 func die(ctx context.Context, h *house, aim string) {
 	var phase string
 	var nth int
@@ -62,6 +63,9 @@ func die(ctx context.Context, h *house, aim string) {
 			if e.StepPhase != phase && (e.StepPhase != "" || e.Phase != phase || e.Line != nil) {
 				continue
 			}
+			if j, err := h.jobs.Job(e.Job); err != nil || j.Episode == "" {
+				continue
+			}
 			if nth--; nth > 0 {
 				continue
 			}
@@ -72,8 +76,8 @@ func die(ctx context.Context, h *house, aim string) {
 }
 
 // writeChildConfig writes what demoConfig says as a file, with shorter
-// intervals and one slot in the first region.
-func writeChildConfig(t *testing.T, l *lab.Lab, dir, hook string) {
+// intervals, one slot in the first region, and what change says.
+func writeChildConfig(t *testing.T, l *lab.Lab, dir, hook string, change ...func(*Config)) {
 	t.Helper()
 	cfg, err := demoConfig(l, dir, filepath.Join(dir, "data"), "127.0.0.1:0")
 	if err != nil {
@@ -93,6 +97,9 @@ func writeChildConfig(t *testing.T, l *lab.Lab, dir, hook string) {
 	cfg.Automation.Regions[0].Slots = 1
 	cfg.Automation.Runbooks, cfg.Automation.Remedies = killRunbooks(t, dir)
 	cfg.Targets.OpenStack = nil
+	for _, f := range change {
+		f(&cfg)
+	}
 	writeHallConfig(t, cfg, filepath.Join(dir, "nocturne.yaml"))
 }
 
@@ -176,8 +183,7 @@ func writeHallConfig(t *testing.T, cfg Config, path string) {
 	if len(cfg.Automation.Runbooks) > 0 {
 		automation["runbooks"] = cfg.Automation.Runbooks
 	}
-	// JSON is YAML.
-	b, err := json.Marshal(m{
+	hall := m{
 		"data": cfg.Data, "listen": cfg.Listen, "log": m{"level": cfg.Log.Level},
 		"collector":   m{"interval": cfg.Collector.Interval.String(), "timeout": cfg.Collector.Timeout.String()},
 		"alerting":    m{"interval": cfg.Alerting.Interval.String(), "rules": cfg.Alerting.Rules, "webhooks": webhooks},
@@ -186,7 +192,11 @@ func writeHallConfig(t *testing.T, cfg Config, path string) {
 		"inventory":   cfg.Inventory,
 		"credentials": credentials,
 		"targets":     m{"snmp": targets(cfg.Targets.SNMP), "linux": targets(cfg.Targets.Linux), "openstack": targets(cfg.Targets.OpenStack)},
-	})
+	}
+	if cfg.Backup.To != "" {
+		hall["backup"] = m{"to": cfg.Backup.To, "keep": cfg.Backup.Keep, "state_every": cfg.Backup.StateEvery.String()}
+	}
+	b, err := json.Marshal(hall) // JSON is YAML
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,17 +297,50 @@ func (p *process) answers() bool {
 	return true
 }
 
+// command is the campaign's child, not started.
+func (c *campaign) command(aim string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childConfig+"="+filepath.Join(c.dir, "nocturne.yaml"), childAim+"="+aim)
+	return cmd
+}
+
 // start runs the campaign's child and signs in where nobody has yet.
 func (c *campaign) start(aim string) *process {
 	c.t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childConfig+"="+filepath.Join(c.dir, "nocturne.yaml"), childAim+"="+aim)
-	p, token := startProcess(c.t, cmd, c.login.value == "")
+	began := time.Now()
+	p, token := startProcess(c.t, c.command(aim), c.login.value == "")
+	c.opens = time.Since(began)
 	if c.login.value == "" {
 		c.login = p.setup(token)
 	}
 	p.login = c.login
 	return p
+}
+
+// startsFor starts the campaign's child and kills it a while after. It tells
+// whether the child had said where it is.
+func (c *campaign) startsFor(d time.Duration) (answered bool, err error) {
+	cmd, out, errs := c.command(""), &lockedBuffer{}, &lockedBuffer{}
+	cmd.Stdout, cmd.Stderr = out, errs
+	if err := cmd.Start(); err != nil {
+		return false, err
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	late := time.NewTimer(d)
+	defer late.Stop()
+	select {
+	case <-ended:
+		return false, fmt.Errorf("the child ended by itself: %s\n%s", cmd.ProcessState, errs)
+	case <-late.C:
+	}
+	answered = strings.Contains(out.String(), " on http://")
+	_ = cmd.Process.Kill() // it may have ended by itself; see below
+	<-ended
+	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && !s.Signaled() {
+		return answered, fmt.Errorf("the child ended by itself: %s\n%s", cmd.ProcessState, errs)
+	}
+	return answered, nil
 }
 
 // setup makes the first administrator as a browser would.

@@ -12,6 +12,7 @@ import (
 
 	"nocturne/alerting"
 	"nocturne/automation"
+	"nocturne/internal/inventory"
 	"nocturne/internal/ledger"
 	"nocturne/internal/state"
 )
@@ -26,9 +27,11 @@ type judge struct {
 
 // remains are the records of one data folder.
 type remains struct {
-	jobs  map[string]jobLeft
-	tasks map[string]taskLeft // by job/host
-	moves []alerting.Transition
+	jobs    map[string]jobLeft
+	tasks   map[string]taskLeft // by job/host
+	moves   []alerting.Transition
+	entries []ledger.Entry // of the ledger, all of them
+	graph   *inventory.Graph
 }
 
 // What is read of the records of jobs, independently of the code that wrote
@@ -44,8 +47,9 @@ type taskLeft struct {
 }
 
 // read opens a data folder's state, which must open, and its ledger, which
-// must hold.
-func (j *judge) read(dir string) (out remains) {
+// must hold. Before anything is opened that mends what it finds, first has a
+// look.
+func (j *judge) read(dir string, first func(*state.DB)) (out remains) {
 	t := j.c.t
 	t.Helper()
 	db, err := state.Open(state.Options{Dir: filepath.Join(dir, "state"), Log: slog.New(slog.DiscardHandler)})
@@ -59,6 +63,9 @@ func (j *judge) read(dir string) (out remains) {
 	}()
 	if d, err := db.Damaged(); err != nil || len(d) > 0 {
 		t.Errorf("the state is damaged: %v, %v", d, err)
+	}
+	if first != nil {
+		first(db)
 	}
 	chain, err := ledger.Open(db)
 	if err != nil {
@@ -78,6 +85,15 @@ func (j *judge) read(dir string) (out remains) {
 		}
 		out.moves = append(out.moves, e.Value)
 	}
+	for e, err := range chain.Read(1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.entries = append(out.entries, e)
+	}
+	if out.graph, err = inventory.Open(db); err != nil {
+		t.Fatalf("the inventory does not open: %v", err)
+	}
 	return out
 }
 
@@ -94,8 +110,8 @@ func all[T any](t *testing.T, db *state.DB, kind string) map[string]T {
 }
 
 // corpse looks at a copy of what a kill left, so that the next child is the
-// first to open the folder itself.
-func (j *judge) corpse(round int) {
+// first to open the folder itself. It returns what the kill hit.
+func (j *judge) corpse(round int) map[string]int {
 	t := j.c.t
 	t.Helper()
 	dir, err := os.MkdirTemp(j.c.dir, "corpse-")
@@ -106,8 +122,10 @@ func (j *judge) corpse(round int) {
 	if err := os.CopyFS(filepath.Join(dir, "state"), os.DirFS(filepath.Join(j.c.data(), "state"))); err != nil {
 		t.Fatal(err)
 	}
-	left := j.read(dir)
 	found := map[string]int{}
+	left := j.read(dir, func(db *state.DB) { j.c.imports.moments(t, db, found) })
+	j.c.backups.moments(j.c.data(), found)
+	j.history(found)
 	for id, job := range left.jobs {
 		if job.Phase == automation.JobVerifying {
 			found[automation.JobVerifying]++
@@ -115,14 +133,18 @@ func (j *judge) corpse(round int) {
 		if automation.JobEnded(job.Phase) {
 			continue
 		}
+		by := ""
+		if job.Spec.Episode == "" {
+			by = "by hand: "
+		}
 		for _, host := range job.Spec.Hosts {
 			for _, s := range left.tasks[id+"/"+host].Steps {
 				switch s.Phase {
 				case automation.StepLeased, automation.StepConnecting, automation.StepSent:
-					found[s.Phase]++
+					found[by+s.Phase]++
 				}
 				if s.Phase == automation.StepSent && s.Name == "restart" {
-					j.hit[job.Spec.Runbook+" sent"]++
+					found[job.Spec.Runbook+" sent"]++
 				}
 				if s.Phase == automation.StepSent && s.Name == "restart" && job.Spec.Runbook == "restart-service" {
 					j.sent[id+"/"+host] = fmt.Sprintf("in round %d", round)
@@ -130,11 +152,32 @@ func (j *judge) corpse(round int) {
 			}
 		}
 	}
-	for s, n := range found {
-		j.hit[s] += n
-	}
-	t.Logf("round %d: the kill hit %v; %d jobs, %d transitions so far", round, found, len(left.jobs), len(left.moves))
+	t.Logf("round %d: the kill hit %v; %d jobs, %d transitions, %d entries so far", round, found, len(left.jobs), len(left.moves), len(left.entries))
+	j.holds(left)
+	j.c.backups.holds()
+	return found
+}
+
+// holds wants all that was acknowledged in what is left.
+func (j *judge) holds(left remains) {
+	j.c.t.Helper()
 	j.kept(left.moves)
+	j.c.imports.holds(left.graph)
+	j.c.records.holds(left)
+	j.c.work.holds(left)
+}
+
+// history counts what a kill left half written of blocks and of rollups.
+func (j *judge) history(hit map[string]int) {
+	for _, pattern := range []string{"*.tmp*", "*/*.tmp*", "*/*-tmp*"} {
+		half, err := filepath.Glob(filepath.Join(j.c.data(), "history", pattern))
+		if err != nil {
+			j.c.t.Error(err)
+		}
+		if len(half) > 0 {
+			hit["history being written out"]++
+		}
+	}
 }
 
 // kept wants every transition of the kills before, unchanged and in order.
@@ -157,8 +200,10 @@ func (j *judge) kept(moves []alerting.Transition) {
 
 // verdict judges the folder of a product that ended in order.
 func (j *judge) verdict() {
-	left := j.read(j.c.data())
-	j.kept(left.moves)
+	left := j.read(j.c.data(), nil)
+	j.holds(left)
+	j.c.work.verdict(left)
+	j.c.backups.verdict(j)
 	episodes := j.episodes(left.moves)
 	j.jobsOf(left, episodes)
 	j.commands(left)
@@ -282,7 +327,7 @@ func (j *judge) unknowns(left remains) {
 		}
 	}
 	for id, job := range left.jobs {
-		if job.Phase == automation.JobUnknown && !escalated[victim{job.Spec.Hosts[0], job.Spec.Parameters["service"]}] {
+		if job.Phase == automation.JobUnknown && job.Spec.Episode != "" && !escalated[victim{job.Spec.Hosts[0], job.Spec.Parameters["service"]}] {
 			t.Errorf("job %s is unknown, and nobody was told", id)
 		}
 	}

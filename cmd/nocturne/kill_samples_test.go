@@ -83,10 +83,8 @@ func (a *acked) holds(t *testing.T, p *process) {
 	for _, s := range selectors {
 		m, err := p.matrix(s, "1h")
 		if err != nil {
-			select {
-			case <-p.gone: // killed while it recovered; the next one is asked
+			if p.dies(5 * time.Second) { // killed while it recovered; the next one is asked
 				return
-			default:
 			}
 			t.Fatalf("after a kill: %v", err)
 		}

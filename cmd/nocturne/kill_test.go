@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"nocturne/automation"
 	"nocturne/internal/lab"
 	"nocturne/internal/need"
@@ -31,12 +33,15 @@ func TestMain(m *testing.M) {
 }
 
 // aims are what the rounds try to hit, in turn: the child dies at the nth time
-// that a step or a job comes into that state, and a random moment later; "" is
-// any moment.
-var aims = []string{automation.StepSent, automation.StepLeased, automation.JobVerifying, automation.StepConnecting, ""}
+// that a step or a job of an alert comes into that state, and a random moment
+// later; an import, a backup or the opening is killed on its way; "" is any moment.
+var aims = []string{automation.StepSent, importing, automation.StepLeased, opening, backingUp, automation.JobVerifying, importing, automation.StepConnecting, backingUp, ""}
+
+// opening is the moment before the product answers.
+const opening = "opening"
 
 // must is what has to have been hit at the end.
-var must = []string{automation.StepLeased, automation.StepConnecting, automation.StepSent, automation.JobVerifying}
+var must = []string{automation.StepLeased, automation.StepConnecting, automation.StepSent, automation.JobVerifying, importing, backingUp, opening}
 
 // extraRounds bounds how long what was not hit is tried again.
 const extraRounds = 15
@@ -56,16 +61,23 @@ type campaign struct {
 	acked *acked
 	judge judge
 	login cookie
+	opens time.Duration // what the last start took
+
+	work    *worker
+	imports *importer
+	backups *keeper
+	records *witness
 }
 
 // TestKillsLoseNothing kills the product with SIGKILL again and again while it
-// ingests and repairs. The hall lives on in this process: its journal is the
-// witness of what ran. Rounds: NOCTURNE_KILLS, 5 by default.
+// ingests and repairs, runs jobs on a fleet with every fault, imports and backs
+// up. Hall and fleet live on in this process: their journals are the witness of
+// what ran. Rounds: NOCTURNE_KILLS, 10 by default.
 func TestKillsLoseNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("minutes of kills: not in short mode")
 	}
-	rounds := 5
+	rounds := 10
 	if s := os.Getenv("NOCTURNE_KILLS"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {
@@ -85,7 +97,8 @@ func TestKillsLoseNothing(t *testing.T) {
 		}
 		c.round(n, aim)
 	}
-	t.Logf("%d kills hit %v", n, c.judge.hit)
+	entries, alerts := c.records.count()
+	t.Logf("%d rounds of kills hit %v; %d entries of the ledger, %d phases of alerts, %d imports were acknowledged", n, c.judge.hit, entries, alerts, c.imports.acked)
 	if m := missing(); len(m) > 0 {
 		t.Errorf("no kill hit %v in %d rounds", m, n)
 	}
@@ -95,14 +108,21 @@ func TestKillsLoseNothing(t *testing.T) {
 func newCampaign(t *testing.T, rounds int) *campaign {
 	t.Helper()
 	seed, r := need.Seed(t)
-	hosts := 30 + 3*rounds
+	hosts := 40 + rounds
 	l, err := lab.New(lab.Options{Seed: seed, Racks: 2 + hosts/14, Hosts: hosts})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &campaign{t: t, r: r, lab: l, hook: newReceiver(t), dir: t.TempDir(), acked: newAcked()}
 	c.judge = judge{c: c, hit: map[string]int{}, sent: map[string]string{}}
-	writeChildConfig(t, l, c.dir, c.hook.url)
+	fork := func() *rand.Rand { return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) }
+	c.work = newWorker(t, seed, fork())
+	c.imports = &importer{underway: newUnderway(), t: t, r: fork()}
+	c.backups = newKeeper(t, fork(), filepath.Join(c.dir, "backups"))
+	c.records = newWitness(t)
+	writeChildConfig(t, l, c.dir, c.hook.url, c.work.configure, func(cfg *Config) {
+		cfg.Backup.To, cfg.Backup.Keep, cfg.Backup.StateEvery = c.backups.dir, keptBackups, model.Duration(10*time.Second)
+	})
 	for _, h := range l.Hosts() {
 		for _, unit := range h.Services {
 			c.pool = append(c.pool, victim{h.Name, unit})
@@ -150,24 +170,58 @@ func (c *campaign) hurtSome() {
 	}
 }
 
-// round starts the product, breaks services, kills it, and looks at what it
-// left.
+// round starts the product, has it work, kills it, and looks at what it left.
 func (c *campaign) round(n int, aim string) {
 	c.t.Helper()
+	if aim == opening {
+		c.cutOpening(n)
+		return
+	}
 	delay := time.Duration(c.r.Float64() * c.r.Float64() * float64(spread(aim)))
 	p := c.start(fmt.Sprintf("%s %d %d", aim, 1+c.r.IntN(3), delay))
 	c.acked.holds(c.t, p)
+	c.work.fleet.SetFaults(c.work.faults())
 	watched := c.acked.watch(p)
-	c.hurtSome()
-	limit := 40 * time.Second
-	if aim == "" {
-		limit = delay
+	worked := load(p, c.work, c.imports, c.backups, c.records)
+	own := false
+	switch aim {
+	case importing:
+		own = p.dies(delay)
+		c.imports.hit(c.t, p, c.r.Float64())
+	case backingUp:
+		own = p.dies(delay)
+		c.backups.hit(c.t, p, c.r.Float64())
+	case "":
+		c.hurtSome()
+		own = p.dies(delay)
+	default:
+		c.hurtSome()
+		own = p.dies(40 * time.Second)
 	}
-	own := p.dies(limit)
 	p.kill()
 	watched()
+	worked()
 	c.t.Logf("round %d: aimed at %q and %v later; by itself: %v", n, aim, delay.Round(time.Microsecond), own)
-	c.judge.corpse(n)
+	for moment, hits := range c.judge.corpse(n) {
+		c.judge.hit[moment] += hits
+	}
+}
+
+// cutOpening kills the product a few times before it answers.
+func (c *campaign) cutOpening(n int) {
+	c.t.Helper()
+	for range 1 + c.r.IntN(3) {
+		delay := time.Duration(c.r.Float64() * float64(c.opens))
+		answered, err := c.startsFor(delay)
+		if err != nil {
+			c.t.Error(err)
+		}
+		if !answered {
+			c.judge.hit[opening]++
+		}
+		c.t.Logf("round %d: killed %v after the start; it answered already: %v", n, delay.Round(time.Millisecond), answered)
+		c.judge.corpse(n) // finds much that the kill before left: it is counted
+	}
 }
 
 // spread is how long after its aim a child may live.
@@ -180,7 +234,7 @@ func spread(aim string) time.Duration {
 	case automation.JobVerifying:
 		return 50 * time.Millisecond
 	}
-	return 12 * time.Second
+	return 10 * time.Second
 }
 
 // end lets the product finish in peace, stops it, and judges everything.
@@ -193,8 +247,11 @@ func (c *campaign) end() {
 			t.Logf("neither over nor escalated: %v; the last child said:\n%s", c.open(), p.stderr)
 		}
 	})
-	within(2*time.Minute, func() bool { return len(c.open()) == 0 })
-	c.acked.watch(p)()
+	c.work.finish()
+	watched, worked := c.acked.watch(p), load(p, c.work, c.records)
+	within(2*time.Minute, func() bool { return len(c.open())+len(c.work.open()) == 0 })
+	worked()
+	watched()
 	p.stop()
 	c.judge.verdict()
 }
