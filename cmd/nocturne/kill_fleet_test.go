@@ -33,8 +33,12 @@ steps:
 
 const fleetPrefix = "127.40.0.0/16"
 
-// hostsAMode is how many hosts of the fleet are in each of its modes at a time.
-const hostsAMode = 2
+// Hosts of the fleet that are in each of its modes at a time, and those that are
+// well beside.
+const (
+	hostsAMode = 2
+	wellHosts  = 6
+)
 
 // worker has jobs run on the fleet, by the API. The fleet lives on in this
 // process: its journal is the witness of what ran.
@@ -71,7 +75,7 @@ type jobTold struct {
 
 func newWorker(t *testing.T, seed uint64, r *rand.Rand) *worker {
 	t.Helper()
-	n := hostsAMode * len(fleet.Modes)
+	n := hostsAMode*len(fleet.Modes) + wellHosts
 	addrs, err := fleet.ParseHosts(fmt.Sprintf("127.40.0.1+%d", n))
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +92,7 @@ func newWorker(t *testing.T, seed uint64, r *rand.Rand) *worker {
 	w := &worker{t: t, r: r, seen: &lockedBuffer{}, port: port, addrs: addrs, modes: map[fleet.Mode]int{}}
 	w.fleet, err = fleet.Start(fleet.Config{
 		Hosts: addrs, Port: int(port), Seed: fmt.Sprint(seed), Journal: w.seen, Faults: w.faults(),
-		SlowEvery: 20 * time.Millisecond, HugeBytes: 256 << 10,
+		Latency: 30 * time.Millisecond, SlowEvery: 20 * time.Millisecond, HugeBytes: 256 << 10,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +104,7 @@ func newWorker(t *testing.T, seed uint64, r *rand.Rand) *worker {
 // faults gives every mode to some hosts. Nothing ever listens on the first ones,
 // which is decided at the fleet's start.
 func (w *worker) faults() (rules []fleet.Rule) {
-	modes := []fleet.Mode{}
+	modes := slices.Repeat([]fleet.Mode{fleet.OK}, wellHosts)
 	for _, m := range fleet.Modes {
 		if m != fleet.Refuse {
 			modes = append(modes, slices.Repeat([]fleet.Mode{m}, hostsAMode)...)
@@ -135,8 +139,8 @@ func (w *worker) configure(cfg *Config) {
 	cfg.Automation.Runbooks = append(cfg.Automation.Runbooks, book)
 }
 
-// Orders that are open at once.
-const openOrders = 8
+// openOrders is how many orders are open at once.
+const openOrders = 12
 
 func (w *worker) work(p *process, over <-chan struct{}) {
 	for p.rest(over, 100*time.Millisecond) {

@@ -62,6 +62,7 @@ type campaign struct {
 	judge judge
 	login cookie
 	opens time.Duration // what the last start took
+	kills int
 
 	work    *worker
 	imports *importer
@@ -98,7 +99,8 @@ func TestKillsLoseNothing(t *testing.T) {
 		c.round(n, aim)
 	}
 	entries, alerts := c.records.count()
-	t.Logf("%d rounds of kills hit %v; %d entries of the ledger, %d phases of alerts, %d imports were acknowledged", n, c.judge.hit, entries, alerts, c.imports.acked)
+	t.Logf("%d rounds, %d kills; %d samples, %d entries of the ledger, %d phases of alerts, %d imports were acknowledged", n, c.kills, c.acked.count(), entries, alerts, c.imports.acked)
+	t.Logf("kills by the moment that they hit: %v", c.judge.hit)
 	if m := missing(); len(m) > 0 {
 		t.Errorf("no kill hit %v in %d rounds", m, n)
 	}
@@ -199,6 +201,7 @@ func (c *campaign) round(n int, aim string) {
 		own = p.dies(40 * time.Second)
 	}
 	p.kill()
+	c.kills++
 	watched()
 	worked()
 	c.t.Logf("round %d: aimed at %q and %v later; by itself: %v", n, aim, delay.Round(time.Microsecond), own)
@@ -213,6 +216,7 @@ func (c *campaign) cutOpening(n int) {
 	for range 1 + c.r.IntN(3) {
 		delay := time.Duration(c.r.Float64() * float64(c.opens))
 		answered, err := c.startsFor(delay)
+		c.kills++
 		if err != nil {
 			c.t.Error(err)
 		}
