@@ -176,7 +176,12 @@ func (w *worker) order() {
 		return
 	}
 	o := &order{tag: fmt.Sprintf("order-%d", len(w.orders))}
-	for _, i := range w.r.Perm(len(w.addrs))[:1+w.r.IntN(3)] {
+	hosts := w.r.Perm(len(w.addrs))
+	if n := len(w.orders); n < len(fleet.Modes) { // each mode is met, however short the campaign
+		at := slices.IndexFunc(hosts, func(i int) bool { return w.fleet.ModeOf(w.addrs[i]) == fleet.Modes[n] })
+		hosts[0], hosts[at] = hosts[at], hosts[0]
+	}
+	for _, i := range hosts[:1+w.r.IntN(3)] {
 		o.hosts = append(o.hosts, w.name(i))
 		w.modes[w.fleet.ModeOf(w.addrs[i])]++
 	}
