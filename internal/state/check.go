@@ -30,7 +30,7 @@ var errDamagedFile = errors.New("a file is damaged")
 // checkFiles looks at Badger's files before Badger does. It would end the
 // process over a table that is cut, delete tables that a damaged MANIFEST no
 // longer names, and make a new, empty database where the MANIFEST is gone.
-func checkFiles(dir string, log *slog.Logger) error {
+func checkFiles(dir string) error {
 	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func checkFiles(dir string, log *slog.Logger) error {
 	if err := errors.Join(checkUnnamed(path, tables, named, logs, newest), checkOthers(dir)); err != nil {
 		return err
 	}
-	return errors.Join(dropCutStatistics(dir), dropEmptyLogs(logs, log))
+	return errors.Join(settleLogs(dir), dropCutStatistics(dir))
 }
 
 const (
@@ -85,8 +85,34 @@ func checkOthers(dir string) error {
 	if err == nil && (len(data) < registryIV || !bytes.HasPrefix(data[registryIV:], []byte(registryText))) {
 		return damagedFile(path, fmt.Errorf("%w: it does not begin as it should", ErrDamaged))
 	}
+	return checkValueLogs(dir)
+}
+
+// checkValueLogs refuses one that ends within its beginning, but for the newest,
+// which a kill may have left so.
+func checkValueLogs(dir string) error {
 	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
 	if err != nil || len(logs) == 0 {
+		return err
+	}
+	for _, path := range logs[:len(logs)-1] {
+		st, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if n := st.Size(); n > 0 && n < valueLogHead {
+			return damagedFile(path, fmt.Errorf("%w: it is cut to %d bytes", ErrDamaged, n))
+		}
+	}
+	return nil
+}
+
+// settleLogs makes right what a kill leaves of logs: Badger makes one and gives
+// it its length then, and takes its length before it removes it. It refuses to
+// open one without a byte in it.
+func settleLogs(dir string) error {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	if err != nil {
 		return err
 	}
 	for n, path := range logs {
@@ -96,30 +122,26 @@ func checkOthers(dir string) error {
 			return err
 		case st.Size() >= valueLogHead:
 		case n == len(logs)-1:
-			// A kill just after it was made leaves it empty. Nothing is written to it any
-			// more: Badger makes the next one.
-			return os.Truncate(path, valueLogHead)
+			// Not removed, or the next one would have its number, and what points into it
+			// would be read from that. Badger writes to none that it finds.
+			if err := os.Truncate(path, valueLogHead); err != nil {
+				return err
+			}
 		default:
-			return damagedFile(path, fmt.Errorf("%w: it is cut to %d bytes", ErrDamaged, st.Size()))
+			if err := os.Remove(path); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
-}
-
-// dropEmptyLogs removes write-ahead logs that a kill left just after they were
-// made: Badger takes them for an error.
-func dropEmptyLogs(logs []string, log *slog.Logger) error {
+	logs, err = filepath.Glob(filepath.Join(dir, "*.mem"))
 	for _, path := range logs {
-		st, err := os.Stat(path)
-		if err == nil && st.Size() == 0 {
-			log.Warn("an empty write-ahead log is left out", "file", path)
-			err = os.Remove(path)
+		st, serr := os.Stat(path)
+		if serr == nil && st.Size() == 0 {
+			serr = os.Remove(path)
 		}
-		if err != nil {
-			return err
-		}
+		err = errors.Join(err, serr)
 	}
-	return nil
+	return err
 }
 
 // readManifest reads which tables there should be. Its torn end, if any, is for

@@ -42,10 +42,7 @@ func salvage(dir string, log *slog.Logger) error {
 	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil // Badger tells who has it
 	}
-	if err := checkFiles(dir, log); err != nil {
-		return err
-	}
-	if err := dropEmptyLogs(dir); err != nil {
+	if err := checkFiles(dir); err != nil {
 		return err
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.mem"))
@@ -59,31 +56,6 @@ func salvage(dir string, log *slog.Logger) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// dropEmptyLogs removes logs without a byte in them. Badger makes one and gives
-// it its length then, and takes its length before it removes it: a kill between
-// leaves such a file, which Badger refuses to open.
-func dropEmptyLogs(dir string) error {
-	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		files, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return err
-		}
-		for _, name := range files {
-			st, err := os.Stat(name)
-			if err != nil {
-				return err
-			}
-			if st.Size() > 0 {
-				continue
-			}
-			if err := os.Remove(name); err != nil {
-				return fmt.Errorf("remove an empty log: %w", err)
-			}
-		}
-	}
-	return nil
 }
 
 func salvageFile(name string, log *slog.Logger) error {
