@@ -37,7 +37,7 @@ func (b *bench) hour() {
 			return false
 		}
 		n, err := strconv.Atoi(fmt.Sprint(answer.Data.Result[0].Value[1]))
-		return err == nil && n == len(b.lab.Agents())+len(b.lab.Hosts())+2 // this machine and the cloud
+		return err == nil && n == len(b.lab.Agents())+len(b.lab.Hosts())+3 // this machine, this program and the cloud
 	})
 	p.stop()
 	history := b.path("data/history")
