@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/prometheus/tsdb"
 
+	"nocturne/internal/glob"
 	"nocturne/tsdb/folder"
 )
 
@@ -52,7 +53,7 @@ func sumBlock(dir string) (blockSum, error) {
 
 func blockSizes(dir string) (map[string]int64, error) {
 	sizes := map[string]int64{}
-	names, err := filepath.Glob(filepath.Join(dir, "chunks", "*"))
+	names, err := glob.In(dir, "chunks", "*")
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
+	"nocturne/internal/glob"
 	"nocturne/tsdb/folder"
 )
 
@@ -35,7 +36,7 @@ var (
 // new names. The library takes a damaged checkpoint for a damaged segment of
 // the same number and deletes the log after it.
 func setPointsAside(dir string, log *slog.Logger) (aside []string, err error) {
-	points, err := filepath.Glob(filepath.Join(dir, "wal", checkpointPrefix+"[0-9]*[0-9]"))
+	points, err := glob.In(dir, "wal", checkpointPrefix+"[0-9]*[0-9]")
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +114,9 @@ func (k *keptLogs) settle(log *slog.Logger) ([]string, error) {
 	}
 	if first == "" {
 		return nil, os.RemoveAll(links)
+	}
+	if err := nameRepair(k.dir); err != nil {
+		return nil, err
 	}
 	name := keptLogPrefix + time.Now().UTC().Format("20060102T150405.000Z")
 	if err := os.Rename(links, filepath.Join(k.dir, name)); err != nil {

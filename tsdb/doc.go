@@ -43,6 +43,6 @@
 // Prometheus data folder, except for rollup-5m and rollup-1h, damaged-log-* (kept logs), *.damaged,
 // log-opening and log-repair (while the log is replayed or repaired),
 // chunks_head.deleted and chunks_head.only (how to read chunks_head), meta.sum
-// in each block, log-sizes (how much of each log file is on disk) and reserve
+// in each block, log-sizes (how much of each log file is on disk), log-repaired and reserve
 // (space for an opening on a full disk).
 package tsdb

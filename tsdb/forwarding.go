@@ -1,11 +1,8 @@
 package tsdb
 
 import (
-	"fmt"
 	"math"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/storage"
@@ -38,28 +35,15 @@ func (db *DB) Bounds() (oldest, newest int64, ok bool) {
 // math.MinInt64 while there are none. A block of late samples may reach beyond
 // the newest of the others, by which Bounds judges where the log is gone.
 func (db *DB) End() int64 {
-	end := db.inner.Head().MaxTime()
+	end := max(db.inner.Head().MaxTime(), db.inner.Head().MaxOOOTime())
 	for _, b := range db.inner.Blocks() {
 		end = max(end, b.MaxTime()-1)
 	}
 	return end
 }
 
-// Repairs names what was lost of the log so far: the newest copy that is kept
-// of a damaged one, and what this opening lost without leaving a copy.
-func (db *DB) Repairs() string {
-	kept, _ := filepath.Glob(filepath.Join(db.options.Dir, keptLogPrefix+"*")) // the pattern is good
-	last := ""
-	for _, path := range kept {
-		last = max(last, filepath.Base(path))
-	}
-	if last == "" || !slices.ContainsFunc(db.lost, func(l LostLog) bool { return strings.HasPrefix(l.File, last) }) {
-		for _, l := range db.lost {
-			last += fmt.Sprintf(" %+v", l)
-		}
-	}
-	return last
-}
+// Repairs names the last repair of the log that may have lost part of it.
+func (db *DB) Repairs() string { return lastRepair(db.options.Dir) }
 
 // Lateness is how much older than the newest sample one may be that Append
 // still takes: the out-of-order window or, where that is longer, half a block,

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"nocturne/internal/glob"
 )
 
 // logPlace is a folder of the log as it is replayed: the last checkpoint, the
@@ -107,7 +109,7 @@ func missingCheckpoint(segments []int, known map[string]int64) int {
 }
 
 func lastCheckpoint(wal string) (int, error) {
-	points, err := filepath.Glob(filepath.Join(wal, checkpointPrefix+"*"))
+	points, err := glob.In(wal, checkpointPrefix+"*")
 	last := -1
 	for _, p := range points {
 		last = max(last, checkpointNumber(p))

@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -102,8 +103,29 @@ func repairLogs(dir string, known map[string]int64, mapped *mappedChunks, log *s
 	return r.lost, r.kept, os.RemoveAll(filepath.Join(dir, repairName))
 }
 
+// repairsName is the file that names the last repair of the log: who follows the
+// log learns from it that part of it may be missing, whenever it looks.
+const repairsName = "log-repaired"
+
+// lastRepair is what the file holds, "" when there is none.
+func lastRepair(dir string) string {
+	text, err := os.ReadFile(filepath.Join(dir, repairsName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err.Error() // another than before: that is all that counts
+	}
+	return string(text)
+}
+
+// nameRepair comes before anything is lost.
+func nameRepair(dir string) error {
+	return writeDurably(filepath.Join(dir, repairsName), []byte(rand.Text()))
+}
+
 // begin leaves a sign of the repair until it has ended.
 func (r *logRepair) begin() error {
+	if err := nameRepair(r.dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Join(r.dir, repairName), 0o777); err != nil {
 		return err
 	}
@@ -147,7 +169,11 @@ func (r *logRepair) fill(known map[string]int64) error {
 		for _, n := range place.missing {
 			path := segmentPath(place.path, n)
 			r.log.Error("a segment of the log is missing", "segment", relative(r.dir, path))
-			if err := os.WriteFile(path, nil, 0o666); err != nil {
+			f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+			if err == nil {
+				err = f.Close()
+			}
+			if err != nil {
 				return err
 			}
 			r.lost = append(r.lost, LostLog{Bytes: known[relative(r.dir, path)]})

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+
+	"nocturne/internal/glob"
 )
 
 // logSizesName is the file that remembers how long each log file was when it
@@ -71,7 +73,7 @@ func (l *logSync) finishedSizes() map[string]int64 {
 			found[relative(l.dir, segmentPath(f.path, f.segment))] = f.size
 		}
 	}
-	points, err := filepath.Glob(filepath.Join(l.dir, "wal", checkpointPrefix+"*[0-9]", "[0-9]*[0-9]"))
+	points, err := glob.In(l.dir, "wal", checkpointPrefix+"*[0-9]", "[0-9]*[0-9]")
 	if err != nil {
 		return l.sizes
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/chunks"
 	"github.com/prometheus/prometheus/tsdb/fileutil"
 
+	"nocturne/internal/glob"
 	"nocturne/tsdb/folder"
 )
 
@@ -33,7 +34,7 @@ const (
 
 // mappedFiles lists the files of mapped chunks, oldest first.
 func mappedFiles(dir string) ([]string, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "[0-9][0-9][0-9][0-9][0-9][0-9]*"))
+	names, err := glob.In(dir, "[0-9][0-9][0-9][0-9][0-9][0-9]*")
 	slices.Sort(names)
 	return names, err
 }

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
+	"nocturne/internal/glob"
 	"nocturne/internal/secret"
 )
 
@@ -91,7 +91,7 @@ func writeKey(path string, k key) (err error) {
 
 // sweep removes what killed calls of writeKey left: it may be the very key.
 func sweep(path string) error {
-	left, err := filepath.Glob(unfinished(quoteGlob(path)))
+	left, err := filepath.Glob(unfinished(glob.Quote(path)))
 	for _, f := range left {
 		if rerr := os.Remove(f); !errors.Is(rerr, fs.ErrNotExist) {
 			err = errors.Join(err, rerr)
@@ -137,8 +137,8 @@ func keyFilesOf(path string) ([]string, error) {
 	var found []string
 	at := target(path)
 	for _, pattern := range []string{
-		quoteGlob(path), quoteGlob(at), quoteGlob(at) + nextSuffix, quoteGlob(at) + oldSuffix + "*",
-		unfinished(quoteGlob(at)), unfinished(quoteGlob(at) + nextSuffix),
+		glob.Quote(path), glob.Quote(at), glob.Quote(at) + nextSuffix, glob.Quote(at) + oldSuffix + "*",
+		unfinished(glob.Quote(at)), unfinished(glob.Quote(at) + nextSuffix),
 	} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
@@ -148,9 +148,4 @@ func keyFilesOf(path string) ([]string, error) {
 	}
 	slices.Sort(found)
 	return slices.Compact(found), nil
-}
-
-// quoteGlob makes a path match itself alone.
-func quoteGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"nocturne/internal/glob"
 	"nocturne/internal/ledger"
 	"nocturne/internal/state"
 	"nocturne/internal/upgrade"
@@ -173,7 +174,7 @@ func produce(ctx context.Context, src Source, to Store, o Options, kind string, 
 // sweep removes what killed processes left: the caller has the state open, so
 // nobody else uses it.
 func sweep(dir, prefix string) error {
-	old, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
+	old, err := glob.In(dir, prefix+"*")
 	for _, p := range old {
 		err = errors.Join(err, os.RemoveAll(p))
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nocturne/internal/glob"
 	"nocturne/internal/ledger"
 	"nocturne/internal/state"
 	"nocturne/internal/upgrade"
@@ -124,7 +125,7 @@ func newStage(into string) (*stage, error) {
 	if err := os.MkdirAll(filepath.Dir(into), 0o777); err != nil {
 		return nil, err
 	}
-	old, err := filepath.Glob(into + stageMark + "*")
+	old, err := glob.In(filepath.Dir(into), glob.Quote(filepath.Base(into)+stageMark)+"*")
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -18,6 +17,8 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 	"github.com/dgraph-io/ristretto/v2/z"
 	"google.golang.org/protobuf/proto"
+
+	"nocturne/internal/glob"
 )
 
 // damagedFile refuses a folder before anything in it is changed.
@@ -30,12 +31,12 @@ var errDamagedFile = errors.New("a file is damaged")
 // checkFiles looks at Badger's files before Badger does. It would end the
 // process over a table that is cut, delete tables that a damaged MANIFEST no
 // longer names, and make a new, empty database where the MANIFEST is gone.
-func checkFiles(dir string) error {
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+func checkFiles(dir string, log *slog.Logger) error {
+	tables, err := glob.In(dir, "*.sst")
 	if err != nil {
 		return err
 	}
-	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	logs, err := glob.In(dir, "*.mem")
 	if err != nil {
 		return err
 	}
@@ -64,14 +65,16 @@ func checkFiles(dir string) error {
 	if err := errors.Join(checkUnnamed(path, tables, named, logs, newest), checkOthers(dir)); err != nil {
 		return err
 	}
-	return errors.Join(settleLogs(dir), dropCutStatistics(dir))
+	if err := settleLogs(dir); err != nil {
+		return err
+	}
+	return errors.Join(keepNumbers(dir, log), shieldNewestLog(dir, log), dropCutStatistics(dir))
 }
 
 const (
 	registryName = "KEYREGISTRY"
 	registryIV   = 16 // bytes before the text
 	registryText = "Hello Badger"
-	valueLogHead = 20
 )
 
 // checkOthers looks at the beginnings of the files that Badger would not name,
@@ -86,62 +89,6 @@ func checkOthers(dir string) error {
 		return damagedFile(path, fmt.Errorf("%w: it does not begin as it should", ErrDamaged))
 	}
 	return checkValueLogs(dir)
-}
-
-// checkValueLogs refuses one that ends within its beginning, but for the newest,
-// which a kill may have left so.
-func checkValueLogs(dir string) error {
-	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
-	if err != nil || len(logs) == 0 {
-		return err
-	}
-	for _, path := range logs[:len(logs)-1] {
-		st, err := os.Stat(path)
-		if err != nil {
-			return err
-		}
-		if n := st.Size(); n > 0 && n < valueLogHead {
-			return damagedFile(path, fmt.Errorf("%w: it is cut to %d bytes", ErrDamaged, n))
-		}
-	}
-	return nil
-}
-
-// settleLogs makes right what a kill leaves of logs: Badger makes one and gives
-// it its length then, and takes its length before it removes it. It refuses to
-// open one without a byte in it.
-func settleLogs(dir string) error {
-	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
-	if err != nil {
-		return err
-	}
-	for n, path := range logs {
-		st, err := os.Stat(path)
-		switch {
-		case err != nil:
-			return err
-		case st.Size() >= valueLogHead:
-		case n == len(logs)-1:
-			// Not removed, or the next one would have its number, and what points into it
-			// would be read from that. Badger writes to none that it finds.
-			if err := os.Truncate(path, valueLogHead); err != nil {
-				return err
-			}
-		default:
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-		}
-	}
-	logs, err = filepath.Glob(filepath.Join(dir, "*.mem"))
-	for _, path := range logs {
-		st, serr := os.Stat(path)
-		if serr == nil && st.Size() == 0 {
-			serr = os.Remove(path)
-		}
-		err = errors.Join(err, serr)
-	}
-	return err
 }
 
 // readManifest reads which tables there should be. Its torn end, if any, is for
@@ -180,7 +127,7 @@ func checkUnnamed(manifest string, tables []string, named map[uint64]badger.Tabl
 		if version <= newest {
 			continue
 		}
-		held, err := inALog(logs, version)
+		held, err := inLogs(path, logs)
 		if err != nil {
 			return err
 		}
@@ -191,31 +138,46 @@ func checkUnnamed(manifest string, tables []string, named map[uint64]badger.Tabl
 	return nil
 }
 
-// inALog tells whether a version is among those that a write-ahead log holds.
-func inALog(logs []string, version uint64) (bool, error) {
+// inLogs tells whether each record of a table is in a write-ahead log, in just
+// that version: the value log's collector puts old versions there too.
+func inLogs(path string, logs []string) (held bool, err error) {
+	defer recovered(&err)
+	logged := map[string]bool{}
 	for _, path := range logs {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return false, err
 		}
-		oldest, newest := uint64(math.MaxUint64), uint64(0)
 		for at := min(walHeader, len(data)); ; {
 			n, key := walEntry(data[at:])
 			if n == 0 {
 				break
 			}
 			at += n
-			if len(key) > 8 && !isTxnEnd(key) {
-				v := y.ParseTs(key)
-				oldest, newest = min(oldest, v), max(newest, v)
-			}
-		}
-		if oldest <= version && version <= newest {
-			return true, nil
+			logged[string(key)] = true
 		}
 	}
-	return false, nil
+	mapped, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return false, err
+	}
+	t, err := table.OpenTable(mapped, table.Options{ReadOnly: true, Compression: options.Snappy, BlockSize: blockSize})
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, mapped.Close(-1)) }()
+	it := t.NewIterator(0)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if !logged[string(it.Key())] {
+			return false, nil
+		}
+	}
+	return true, nil
 }
+
+// blockSize is of no account for reading, but may not be 0.
+const blockSize = 4 << 10
 
 // checkTable holds a table against its checksums, and returns the newest
 // version in it.
@@ -233,7 +195,7 @@ func checkTable(path string, c options.CompressionType) (version uint64, err err
 	if err != nil {
 		return 0, err
 	}
-	t, err := table.OpenTable(mapped, table.Options{ReadOnly: true, ChkMode: options.OnTableRead, Compression: c, BlockSize: 4 << 10})
+	t, err := table.OpenTable(mapped, table.Options{ReadOnly: true, ChkMode: options.OnTableRead, Compression: c, BlockSize: blockSize})
 	if err != nil {
 		return 0, err
 	}

@@ -116,6 +116,7 @@ func Open(o Options) (*DB, error) {
 	if db.rev, err = lastRevision(b); err != nil {
 		return nil, errors.Join(fmt.Errorf("open state in %s: %w", o.Dir, err), b.Close())
 	}
+	db.noteNewestLog()
 	txn := b.NewTransaction(false)
 	db.deletions.floor = txn.ReadTs() // what was deleted before, nobody knows
 	txn.Discard()
@@ -177,6 +178,7 @@ func (db *DB) Close() error {
 	if err := db.badger.Close(); err != nil {
 		return fmt.Errorf("close state: %w", err)
 	}
+	db.noteNewestLog()
 	if db.room != nil {
 		db.room.reserve(toOpen / 4)
 	}
@@ -262,6 +264,7 @@ func (db *DB) maintain(ctx context.Context) error {
 			return fmt.Errorf("flatten: %w", err)
 		}
 	}
+	db.noteNewestLog()
 	for ctx.Err() == nil {
 		err := db.badger.RunValueLogGC(0.5)
 		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrGCInMemoryMode) {
@@ -272,6 +275,17 @@ func (db *DB) maintain(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// noteNewestLog goes on without, where the disk is full: the number of before
+// stands.
+func (db *DB) noteNewestLog() {
+	if db.room == nil {
+		return
+	}
+	if err := noteNewestLog(db.room.dir); err != nil {
+		db.log.Warn("the number of the newest value log is not noted", "err", err)
+	}
 }
 
 // Size returns the bytes on disk.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"golang.org/x/sys/unix"
+
+	"nocturne/internal/glob"
 )
 
 // ErrReadOnly is what writes answer while the disk has no room for them.
@@ -143,7 +145,7 @@ func (r *room) makeReadyToOpen() error {
 
 // logged is how much the logs of memtables hold: what opening writes out.
 func (r *room) logged() (bytes int64, err error) {
-	names, err := filepath.Glob(filepath.Join(r.dir, "*.mem"))
+	names, err := glob.In(r.dir, "*.mem")
 	for _, name := range names {
 		var st unix.Stat_t
 		if err := unix.Stat(name, &st); err != nil {

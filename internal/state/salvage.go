@@ -8,11 +8,12 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nocturne/internal/glob"
 )
 
 // Badger's write-ahead logs are the files *.mem: a header of 20 bytes, then
@@ -42,10 +43,10 @@ func salvage(dir string, log *slog.Logger) error {
 	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil // Badger tells who has it
 	}
-	if err := checkFiles(dir); err != nil {
+	if err := checkFiles(dir, log); err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	files, err := glob.In(dir, "*.mem")
 	if err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (db *DB) Damaged() ([]string, error) {
 	if db.badger.Opts().InMemory {
 		return nil, nil
 	}
-	found, err := filepath.Glob(filepath.Join(db.badger.Opts().Dir, "*.damaged-*"))
+	found, err := glob.In(db.badger.Opts().Dir, "*.damaged-*")
 	slices.Sort(found)
 	return found, err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb/fileutil"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 
+	"nocturne/internal/glob"
 	"nocturne/tsdb/folder"
 )
 
@@ -85,7 +86,7 @@ func Hold(dir string) (*Still, error) {
 
 // sweep removes the folders of a prefix whose lock nobody holds.
 func sweep(dir, prefix string) error {
-	old, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
+	old, err := glob.In(dir, prefix+"*")
 	if err != nil {
 		return err
 	}

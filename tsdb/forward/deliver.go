@@ -51,17 +51,34 @@ func (r *receiver) deliver(ctx context.Context, runs []run, samples int) error {
 	return errors.Join(errs...)
 }
 
-// send brings one request to its end.
+// send brings one request to its end. Where all of it is thrown away for what
+// may be a single sample, its halves are sent, the larger ones first, so that
+// what is given up at last is small.
 func (r *receiver) send(ctx context.Context, runs []run) error {
 	b := budget{left: halvings}
 	if r.hopeless.Load() {
 		b.left = hopelessHalvings(count(runs))
 	}
-	err := r.sendWithin(ctx, runs, &b)
-	if err == nil {
-		r.hopeless.Store(b.refused && !b.took)
+	for pieces := [][]run{runs}; len(pieces) > 0; pieces = pieces[1:] {
+		halves, err := r.sendPiece(ctx, pieces[0], &b)
+		if err != nil {
+			return err
+		}
+		// Between series any order will do; one series is sent in its own.
+		if len(pieces[0]) > 1 {
+			pieces = append(pieces, halves...)
+			continue
+		}
+		for len(halves) > 0 {
+			more, err := r.sendPiece(ctx, halves[0], &b)
+			if err != nil {
+				return err
+			}
+			halves = append(more, halves[1:]...)
+		}
 	}
-	return err
+	r.hopeless.Store(b.refused && !b.took)
+	return nil
 }
 
 // budget is what is left to spend on the halves of a refused request, and what
@@ -71,13 +88,15 @@ type budget struct {
 	took, refused bool
 }
 
-func (r *receiver) sendWithin(ctx context.Context, runs []run, b *budget) error {
+// sendPiece sends until there is an answer. It returns the halves that are to
+// be sent instead of what was refused.
+func (r *receiver) sendPiece(ctx context.Context, runs []run, b *budget) (halves [][]run, err error) {
 	n := count(runs)
 	for attempt := 0; ; attempt++ {
 		protocol := *r.protocol.Load()
 		body, err := encode(protocol, runs)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		start := time.Now()
 		a := r.client.post(ctx, protocol, attempt, n, body)
@@ -87,9 +106,9 @@ func (r *receiver) sendWithin(ctx context.Context, runs []run, b *budget) error 
 			b.took = true
 			b.left += 2 // the halving that led here was worth it
 			r.accept(n)
-			return nil
+			return nil, nil
 		case refused:
-			return r.refuse(ctx, runs, a, b)
+			return r.refuse(runs, a, b), nil
 		case protocol1:
 			if r.protocol.CompareAndSwap(r.protocol.Load(), new(Protocol1)) && protocol == Protocol2 {
 				r.log.Warn("protocol 1 is spoken from now on", "err", a.err)
@@ -97,19 +116,18 @@ func (r *receiver) sendWithin(ctx context.Context, runs []run, b *budget) error 
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		r.fault(a.err)
 		r.pause(ctx, pauseFor(attempt, a))
 		if r.over(ctx) {
-			return errors.Join(errStopped, ctx.Err())
+			return nil, errors.Join(errStopped, ctx.Err())
 		}
 	}
 }
 
-// refuse gives a request up, or sends it in halves where all of it was thrown
-// away for what may be a single sample.
-func (r *receiver) refuse(ctx context.Context, runs []run, a answer, b *budget) error {
+// refuse gives a piece up, or returns its halves.
+func (r *receiver) refuse(runs []run, a answer, b *budget) [][]run {
 	one, two, ok := halve(runs)
 	if a.partial || !ok || b.left <= 0 {
 		b.took, b.refused = b.took || a.written > 0, true
@@ -118,10 +136,7 @@ func (r *receiver) refuse(ctx context.Context, runs []run, a answer, b *budget) 
 		return nil
 	}
 	b.left -= 2
-	if err := r.sendWithin(ctx, one, b); err != nil {
-		return err
-	}
-	return r.sendWithin(ctx, two, b)
+	return [][]run{one, two}
 }
 
 // pauseFor grows with the attempts; half of it is chance, so that receivers

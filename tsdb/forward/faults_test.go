@@ -135,6 +135,37 @@ func TestOneBadSample(t *testing.T) {
 	})
 }
 
+// TestManyBadSamples loses at most a few good ones beside a hundred bad ones in a
+// row, and none beside one that stands alone.
+func TestManyBadSamples(t *testing.T) {
+	t.Parallel()
+	r := newFake(t)
+	bad := func(s tsdb.Sample) bool { return s.V < 100 || s.V == 777 }
+	r.answers(func(w http.ResponseWriter, list []tsdb.Sample) bool {
+		if slices.ContainsFunc(list, bad) {
+			w.WriteHeader(http.StatusBadRequest)
+			return true
+		}
+		return false
+	})
+	h := openHouse(t, t.TempDir(), forward.Receiver{Name: "one", URL: r.URL, Shards: 1})
+	var all, alone []tsdb.Sample
+	for i := range 1000 {
+		s := tsdb.Sample{Labels: series(i), T: time.Now().UnixMilli(), V: float64(i)}
+		if all = append(all, s); i >= 110 && !bad(s) {
+			alone = append(alone, s)
+		}
+	}
+	h.append(t, all)
+	r.lacks(t, alone, 20*time.Second)
+	need.Within(t, 5*time.Second, func() error {
+		if s := h.f.Status()[0]; s.Sent+s.Refused != 1000 || s.Sent < 889 {
+			return fmt.Errorf("status %+v", s)
+		}
+		return nil
+	})
+}
+
 // TestNothingIsTaken bounds what refusals cost, and loses no time over them.
 func TestNothingIsTaken(t *testing.T) {
 	t.Parallel()

@@ -33,8 +33,8 @@ type Source interface {
 	// than, and the time of the newest one, by which new ones are judged late;
 	// ok is false while there are none.
 	Bounds() (oldest, newest int64, ok bool)
-	// Repairs names what was lost of the log so far. Where it is not what it
-	// was, samples may be missing from the log that can still be read.
+	// Repairs names the last repair of the log. Where it is not what it was,
+	// samples may be missing from the log that can still be read.
 	Repairs() string
 	// End is, in Unix milliseconds, a time that no sample held is newer than.
 	End() int64
