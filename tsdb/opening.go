@@ -3,6 +3,7 @@ package tsdb
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"path/filepath"
@@ -88,7 +89,13 @@ func openStore(o Options, p parts, log *slog.Logger) (_ *tsdb.DB, f findings, er
 // them. It comes before anything is appended or written as a block, after which
 // the library may unmap some.
 func forgetMapped(dir string, log *slog.Logger) {
-	under, err := filepath.Abs(filepath.Join(dir, mappedFolder))
+	under, err := filepath.EvalSymlinks(filepath.Join(dir, mappedFolder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return // nothing was mapped yet
+	}
+	if err == nil {
+		under, err = filepath.Abs(under)
+	}
 	if err == nil {
 		_, err = resident.Release(func(path string) bool { return filepath.Dir(path) == under })
 	}

@@ -22,6 +22,9 @@ func downgradeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := ownedState(cfg.Data); err != nil {
+				return err
+			}
 			lock, err := lockAny(cfg.Data, "nocturne downgrade")
 			if err != nil {
 				return err

@@ -63,25 +63,43 @@ func isHeld(dir string) (held bool, err error) {
 	return false, err
 }
 
+// ownedState refuses the state of another user: what root writes there the
+// server could not open any more.
+func ownedState(data string) error {
+	dir := filepath.Join(data, "state")
+	st, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to user %d, this is user %d: run this as that user", dir, sys.Uid, os.Geteuid())
+	}
+	return nil
+}
+
 // vaultAtRest is the vault of a data folder that no server holds.
 type vaultAtRest struct {
+	lock  *dataLock
 	state *state.DB
 	vault *access.Vault
 }
 
 func openVaultAtRest(cfg Config, dir string) (_ *vaultAtRest, err error) {
-	st, err := os.Stat(dir)
-	if err != nil {
-		return nil, err
-	}
-	// What root writes here the server could not open any more.
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("%s belongs to user %d, this is user %d: run this as that user", dir, sys.Uid, os.Geteuid())
-	}
-	if err := upgrade.CheckCurrent(cfg.Data); err != nil {
+	if err := ownedState(cfg.Data); err != nil {
 		return nil, err
 	}
 	v := &vaultAtRest{}
+	if v.lock, err = lockData(cfg.Data, "nocturne key"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, v.lock.Close())
+		}
+	}()
+	if err := upgrade.CheckCurrent(cfg.Data); err != nil {
+		return nil, err
+	}
 	if v.state, err = state.Open(state.Options{Dir: dir, Log: logger(cfg.Log)}); err != nil {
 		return nil, err
 	}
@@ -110,7 +128,7 @@ func (v *vaultAtRest) Rotate(ctx context.Context, keep bool, passphrase secret.T
 	return v.vault.Rotate(ctx, access.System, access.RotateOptions{Keep: keep, Passphrase: passphrase})
 }
 
-func (v *vaultAtRest) Close() error { return v.state.Close() }
+func (v *vaultAtRest) Close() error { return errors.Join(v.state.Close(), v.lock.Close()) }
 
 // keyServer is a server that runs, asked through its API.
 type keyServer struct{ *api }

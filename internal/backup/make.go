@@ -151,7 +151,7 @@ func produce(ctx context.Context, src Source, to Store, o Options, kind string, 
 	if mark, ok, err := upgrade.Read(src.Data); err != nil {
 		return Report{}, wrap(err)
 	} else if ok {
-		g.m.Format = mark.Format
+		g.m.Format = mark.Newest()
 	}
 	g.checks.SetLimit(checksAtOnce)
 	if err := errors.Join(fill(ctx, g), g.checks.Wait()); err != nil {

@@ -15,13 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Release gives back the pages of this process's unwritable mappings of files
-// for whose path of says yes, and returns how many bytes of mappings those are.
+// Release gives back the pages of this process's mappings of files for whose path
+// of says yes, and returns how many bytes of mappings those are. It leaves out
+// those that may be written or hold what was written once, such as what a
+// loader has relocated.
 //
 // While it runs, nobody may end one of these mappings: what is mapped at its
 // place meanwhile would lose its content.
 func Release(of func(path string) bool) (int64, error) {
-	f, err := os.Open("/proc/self/maps")
+	f, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return 0, fmt.Errorf("read the process's mappings: %w", err)
 	}
@@ -47,28 +49,42 @@ type area struct {
 	path       string
 }
 
-// parse reads proc_pid_maps(5): start-end, permissions, offset, device, inode
-// and path. Of the writable ones DONTNEED could drop what was written.
-func parse(r io.Reader, of func(string) bool) ([]area, error) {
-	var areas []area
+// parse reads proc_pid_smaps(5): for each area a line of start-end, permissions,
+// offset, device, inode and path, and lines of figures, Anonymous among them:
+// pages that are not the file's any more.
+func parse(r io.Reader, of func(string) bool) (areas []area, err error) {
+	var next *area
 	for lines := bufio.NewScanner(r); ; {
 		if !lines.Scan() {
 			return areas, lines.Err()
 		}
 		f := strings.Fields(lines.Text())
-		if len(f) < 6 || f[4] == "0" || strings.Contains(f[1], "w") {
-			continue
+		switch {
+		case len(f) == 0:
+		case !strings.HasSuffix(f[0], ":"):
+			if next, err = head(f, of); err != nil {
+				return nil, err
+			}
+		case f[0] == "Anonymous:" && next != nil:
+			if len(f) > 1 && f[1] == "0" {
+				areas = append(areas, *next)
+			}
+			next = nil
 		}
-		path := strings.Join(f[5:], " ")
-		if !of(path) {
-			continue
-		}
-		from, to, _ := strings.Cut(f[0], "-")
-		start, err := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err = errors.Join(err, err2); err != nil {
-			return nil, err
-		}
-		areas = append(areas, area{uintptr(start), uintptr(end), path})
 	}
+}
+
+// head reads the first line of an area; nil where it is to be left.
+func head(f []string, of func(string) bool) (*area, error) {
+	if len(f) < 6 || f[4] == "0" || strings.Contains(f[1], "w") {
+		return nil, nil
+	}
+	path := strings.Join(f[5:], " ")
+	if !of(path) {
+		return nil, nil
+	}
+	from, to, _ := strings.Cut(f[0], "-")
+	start, err := strconv.ParseUint(from, 16, 64)
+	end, err2 := strconv.ParseUint(to, 16, 64)
+	return &area{uintptr(start), uintptr(end), path}, errors.Join(err, err2)
 }

@@ -79,9 +79,16 @@ func residentKiB(t *testing.T, path string) (n int) {
 // TestWrittenPagesStay leaves out what may hold more than the file.
 func TestWrittenPagesStay(t *testing.T) {
 	const maps = `00400000-00500000 r-xp 00000000 fd:00 17 /opt/noc turne
+Rss:                 100 kB
+Anonymous:             0 kB
 00500000-00600000 rw-p 00100000 fd:00 17 /opt/noc turne
+Anonymous:             0 kB
+00600000-00700000 r--p 00200000 fd:00 17 /opt/noc turne
+Anonymous:             4 kB
 7f0000000000-7f0000001000 rw-p 00000000 00:00 0
+Anonymous:             4 kB
 7f0000002000-7f0000003000 r--p 00000000 00:00 0 [vvar]
+Anonymous:             0 kB
 `
 	got, err := parse(strings.NewReader(maps), func(string) bool { return true })
 	if want := (area{0x400000, 0x500000, "/opt/noc turne"}); err != nil || len(got) != 1 || got[0] != want {

@@ -22,7 +22,8 @@
 //
 //  1. all of state is exported to DATA/state-before-FORMAT.export, read back and
 //     compared, before anything else is written;
-//  2. pending is noted: from here on the earlier program is refused;
+//  2. pending is noted: from here on earlier programs refuse, but for those of
+//     format 1, which do not look;
 //  3. every record is brought up to its schema version;
 //  4. the new format is noted.
 //

@@ -73,8 +73,8 @@ func Read(dir string) (m Mark, ok bool, err error) {
 
 func cut(b []byte) []byte { return b[:min(len(b), 80)] }
 
-// newest is the format that a program has to know.
-func (m Mark) newest() int { return max(m.Format, m.Pending) }
+// Newest is the format that a program has to know to read the folder.
+func (m Mark) Newest() int { return max(m.Format, m.Pending) }
 
 // Check refuses a folder of a newer version, and one whose upgrade is being
 // taken back.
@@ -83,7 +83,7 @@ func Check(dir string) error {
 	switch {
 	case err != nil || !ok:
 		return err
-	case m.newest() > Current:
+	case m.Newest() > Current:
 		return &NewerError{dir, m}
 	case m.Undo != "":
 		return fmt.Errorf("taking back the upgrade of %s has not come to its end: run nocturne downgrade --data %s again", dir, dir)
@@ -111,7 +111,7 @@ type NewerError struct {
 func (e *NewerError) Error() string {
 	m := e.Mark
 	text := fmt.Sprintf("the data folder %s is of format %d, written by nocturne %s since %s; this version knows formats up to %d. Install nocturne %s or newer",
-		e.Dir, m.newest(), m.Program, m.Since.Format(time.RFC3339), Current, m.Program)
+		e.Dir, m.Newest(), m.Program, m.Since.Format(time.RFC3339), Current, m.Program)
 	if p := m.Previous; p != nil && p.Format <= Current {
 		text += fmt.Sprintf("; or run nocturne downgrade --data %s of that version, which puts state back as it was at %s", e.Dir, p.At.Format(time.RFC3339))
 	}

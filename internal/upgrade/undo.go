@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"nocturne/internal/state"
 	"nocturne/tsdb/folder"
 )
@@ -26,7 +28,8 @@ type Plan struct {
 
 func (p Plan) String() string {
 	return fmt.Sprintf("state goes back from format %d (nocturne %s) to format %d, to what it was at %s, before the upgrade; "+
-		"what was recorded since goes to %s. History stays as it is. Start %s afterwards",
+		"what was recorded since goes to %s: jobs, acknowledgements and changes since are not known any more. "+
+		"History stays as it is. Credentials then open with the master key of that time: if it was rotated since, that key has to be put back. Start %s afterwards",
 		p.From, p.Program, p.Format, p.At.Format(time.RFC3339), p.Aside, p.Previous.program())
 }
 
@@ -38,12 +41,12 @@ func PlanUndo(dir string) (Plan, error) {
 		return Plan{}, err
 	case !ok:
 		return Plan{}, fmt.Errorf("take back the upgrade of %s: there is no data", dir)
-	case m.newest() > Current:
+	case m.Newest() > Current:
 		return Plan{}, &NewerError{dir, m}
 	case m.Previous == nil:
 		return Plan{}, fmt.Errorf("take back the upgrade of %s: it was never upgraded; its format is %d", dir, m.Format)
 	}
-	p := Plan{Previous: *m.Previous, From: m.newest(), Program: m.Program, Aside: m.Undo}
+	p := Plan{Previous: *m.Previous, From: m.Newest(), Program: m.Program, Aside: m.Undo}
 	if p.Aside == "" {
 		p.Aside = fmt.Sprintf("state.format-%d.%s", p.From, time.Now().UTC().Format("20060102T150405Z"))
 	}
@@ -99,9 +102,31 @@ func undo(ctx context.Context, dir string, p Plan) error {
 	return write(dir, Mark{Format: p.Format, Program: p.Previous.Program, Since: now()})
 }
 
+// hasRoom refuses where a database made of the export may not fit: the database
+// writes into mapped files, and a full disk would end the process.
+func hasRoom(kept string) error {
+	st, err := os.Stat(kept)
+	if err != nil {
+		return err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(kept), &fs); err != nil {
+		return fmt.Errorf("free space of %s: %w", filepath.Dir(kept), err)
+	}
+	// An export is compressed, to a tenth or so.
+	free, need := int64(fs.Bavail)*fs.Bsize, 20*st.Size()+256<<20
+	if free < need {
+		return fmt.Errorf("%s has %d MB free, %d MB are needed to make state anew of %s", filepath.Dir(kept), free>>20, need>>20, filepath.Base(kept))
+	}
+	return nil
+}
+
 // stage makes a database of the kept export, whose checksum is its last part.
 func stage(ctx context.Context, kept, staged string) (err error) {
 	if err := os.RemoveAll(staged); err != nil {
+		return err
+	}
+	if err := hasRoom(kept); err != nil {
 		return err
 	}
 	f, err := os.Open(kept)

@@ -112,7 +112,11 @@ func export(ctx context.Context, db *state.DB, path string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			err = errors.Join(err, os.RemoveAll(tmp))
+		}
+	}()
 	wrote := sha256.New()
 	if _, err := snap.Export(ctx, io.MultiWriter(f, wrote), 0); err != nil {
 		return err
