@@ -107,6 +107,8 @@ func killStep(start time.Time, n int) []tsdb.Sample {
 
 // TestKills kills us and the receivers at random moments, time and again, while
 // the log is being cut. Every sample that was acknowledged arrives.
+// NOCTURNE_FORWARD_DEAD is for how many seconds the receivers are dead at once,
+// while we are killed before and after.
 func TestKills(t *testing.T) {
 	t.Parallel()
 	_, r := need.Seed(t)
@@ -135,6 +137,18 @@ func TestKills(t *testing.T) {
 		}
 		o.Until = most + 40 // which no child of these reaches
 		o.Step = runChild(t, o, o.Step+1+r.IntN(most/rounds))
+		if dead := number("NOCTURNE_FORWARD_DEAD", 0); dead > 0 && round == rounds/2 {
+			for i, p := range peers {
+				if up[i] {
+					p.stopAfter(t, 0)
+					up[i] = false
+				}
+				p.stopped.Wait()
+			}
+			o.Step = runChild(t, o, o.Step+20)
+			<-time.After(time.Duration(dead) * time.Second) // what else would a receiver be dead for
+			o.Step = runChild(t, o, o.Step+20)
+		}
 	}
 	for i, p := range peers {
 		p.stopped.Wait()
