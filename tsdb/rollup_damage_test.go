@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/tsdb/chunks"
 
+	"nocturne/internal/need"
 	"nocturne/tsdb/rollup"
 )
 
@@ -75,24 +76,6 @@ func chunkOf(t *testing.T, b *tsdb.Block) (found chunks.Meta) {
 	return found
 }
 
-// flip changes a byte of a file under those who have it mapped.
-func flip(t *testing.T, path string, off int64) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var b [1]byte
-	if _, err := f.ReadAt(b[:], off); err != nil {
-		t.Fatal(err)
-	}
-	b[0] ^= 0xff
-	if _, err := f.WriteAt(b[:], off); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestDamagedChunkIsRolledUpAround damages one chunk of one series amid the raw
 // samples. All else is rolled up, and the raw samples expire.
 func TestDamagedChunkIsRolledUpAround(t *testing.T) {
@@ -102,7 +85,7 @@ func TestDamagedChunkIsRolledUpAround(t *testing.T) {
 	b := blockAt(t, db, start.Add(30*time.Hour+30*time.Minute))
 	c := chunkOf(t, b)
 	segment, off := chunks.BlockChunkRef(c.Ref).Unpack()
-	flip(t, filepath.Join(b.Dir(), "chunks", fmt.Sprintf("%06d", segment+1)), int64(off)+20)
+	need.FlipByte(t, filepath.Join(b.Dir(), "chunks", fmt.Sprintf("%06d", segment+1)), int64(off)+20)
 	unreadable := metrics.GetOrCreateCounter(`nocturne_tsdb_rollup_series_unreadable_total{tier="5m"}`)
 	before := unreadable.Get()
 	if err := db.tiers.rollUp(t.Context(), 0); err == nil {
@@ -166,7 +149,7 @@ func TestUnreadableRawExpires(t *testing.T) {
 		t.Fatal(err)
 	}
 	for off := int64(60); off < st.Size()/2; off += 7 { // symbols and series
-		flip(t, filepath.Join(b.Dir(), "index"), off)
+		need.FlipByte(t, filepath.Join(b.Dir(), "index"), off)
 	}
 	old := func() bool {
 		if err := db.Expire(t.Context()); err != nil {

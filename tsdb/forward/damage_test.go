@@ -53,24 +53,6 @@ func held(t *testing.T, db *tsdb.DB, list []tsdb.Sample) (have, lost []tsdb.Samp
 	return have, lost
 }
 
-// flip changes a byte of a file under those who have it mapped.
-func flip(t *testing.T, path string, off int64) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var b [1]byte
-	if _, err := f.ReadAt(b[:], off); err != nil {
-		t.Fatal(err)
-	}
-	b[0] ^= 0xff
-	if _, err := f.WriteAt(b[:], off); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // aChunk is some chunk of a series in the blocks, its times, and the file and
 // place where it begins.
 func aChunk(t *testing.T, history string, ls labels.Labels) (m chunks.Meta, path string, off int64) {
@@ -114,7 +96,7 @@ func TestUnreadableChunkIsLeftOut(t *testing.T) {
 	h.append(t, past)
 	h.stop()
 	m, path, off := aChunk(t, filepath.Join(dir, "history"), series(5))
-	flip(t, path, off+10)
+	need.FlipByte(t, path, off+10)
 	h = openHouse(t, dir, forward.Receiver{Name: "new", URL: r.URL, Backfill: 4 * time.Hour})
 	var want []tsdb.Sample
 	for _, s := range past {
@@ -159,15 +141,13 @@ func TestRepairedLog(t *testing.T) {
 	}
 	h.appendAll(t, more[len(more)/40:])
 	h.stop()
-	flip(t, newest, before.Size()+3000)
+	need.FlipByte(t, newest, before.Size()+3000)
 	r.answers(nil)
 	h = openHouse(t, dir, to)
 	if len(h.db.Stats().Lost) == 0 {
 		t.Fatal("the log was not repaired: this shows nothing")
 	}
-	have, lost := held(t, h.db, more)
-	t.Logf("of %d samples our own store has lost %d", len(more), len(lost))
-	r.lacks(t, have, 60*time.Second)
+	h.sendsWhatItHolds(t, r, more)
 }
 
 // TestOlderLog puts back the log of an earlier day, cut, so that it does not go
@@ -205,9 +185,15 @@ func TestOlderLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	h = openHouse(t, dir, to)
-	have, lost := held(t, h.db, more)
-	t.Logf("of %d samples our own store has lost %d", len(more), len(lost))
-	if len(have) < len(more)/2 {
+	h.sendsWhatItHolds(t, r, more)
+}
+
+// sendsWhatItHolds waits until a receiver has what the store holds of list.
+func (h *house) sendsWhatItHolds(t *testing.T, r *fake, list []tsdb.Sample) {
+	t.Helper()
+	have, lost := held(t, h.db, list)
+	t.Logf("of %d samples our own store has lost %d", len(list), len(lost))
+	if len(have) < len(list)/2 {
 		t.Fatal("too little is left to show anything")
 	}
 	r.lacks(t, have, 60*time.Second)
